@@ -1,0 +1,10 @@
+//! The pure domain: time, notes, chords, scales, rolls, decoding, Standard MIDI Files. Any thread; nothing here waits or does I/O.
+
+pub mod chord;
+pub mod decode;
+pub mod noise;
+pub mod note;
+pub mod roll;
+pub mod scale;
+pub mod smf;
+pub mod time;

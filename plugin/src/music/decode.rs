@@ -1,0 +1,1 @@
+//! Decoding of logit rolls, one step at a time. Pure; audio thread.

@@ -1,0 +1,1 @@
+//! Standard MIDI Files, through midly. Pure; any thread but the audio thread.
