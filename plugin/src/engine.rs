@@ -1,1 +1,5 @@
-//! Queues and the worker.
+//! Between the audio thread and the worker: one [`Port`] per instance of the plugin.
+
+pub mod port;
+
+pub use port::{Delivery, Port, Takeover};

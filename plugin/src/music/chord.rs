@@ -179,6 +179,28 @@ impl Chord {
         Self { root: triad.root, quality: Quality(u8::from(triad.minor)), bass: triad.root }
     }
 
+    /// A number that stands for this chord within one version of the program, never 0: how it crosses threads in an atomic and
+    /// enters a hash.
+    ///
+    /// # Realtime safety
+    /// Audio thread: yes, constant time.
+    #[must_use]
+    pub fn code(&self) -> u32 {
+        1 << 16 | u32::from(self.quality.0) << 8 | u32::from(self.root.number()) << 4 | u32::from(self.bass.number())
+    }
+
+    /// The chord of a [`code`](Self::code); `None` for any other number.
+    ///
+    /// # Realtime safety
+    /// Audio thread: yes, constant time.
+    #[must_use]
+    pub fn from_code(code: u32) -> Option<Self> {
+        let [bass_and_root, quality, mark, rest] = code.to_le_bytes();
+        let (root, bass) = (bass_and_root >> 4, bass_and_root & 15);
+        let known = mark == 1 && rest == 0 && usize::from(quality) < QUALITIES.len() && root < 12 && bass < 12;
+        known.then(|| Self { root: PitchClass::of(root.into()), quality: Quality(quality), bass: PitchClass::of(bass.into()) })
+    }
+
     /// Root.
     #[must_use]
     pub fn root(&self) -> PitchClass {
