@@ -1,10 +1,16 @@
 //! From a specification to a pattern: manifests, latents, conditions, the [`Generator`] trait, patterns. Pure; runs on the
-//! worker thread and in the command line, never on the audio thread.
+//! worker thread and in the command line, never on the audio thread (but [`StructureKnobs::key`], which is made for it).
 
+pub mod build;
 pub mod generator;
+pub mod input;
 pub mod manifest;
+pub mod model;
 pub mod pattern;
 
-pub use generator::{GenerateError, Generator, PhraseInput};
+pub use build::{Builder, build};
+pub use generator::{Backend, GenerateError, Generator, ModelProvider, PhraseInput};
+pub use input::primer_states;
 pub use manifest::Manifest;
-pub use pattern::{ModelId, Pattern, PatternSpec, Span};
+pub use model::ModelError;
+pub use pattern::{ModelId, Pattern, PatternSpec, Span, StructureKnobs, structure_key};

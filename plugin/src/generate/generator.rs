@@ -1,6 +1,6 @@
 //! The border to a network: latents and conditions in, logits out.
 
-use super::manifest::Manifest;
+use super::{manifest::Manifest, model::ModelError};
 
 /// Inputs of one inference, in the order of the manifest.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -11,6 +11,29 @@ pub struct PhraseInput {
     pub conditions: Vec<Vec<f32>>,
 }
 
+/// What runs a network: the choices that were made, for people to see.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Backend {
+    /// Runtime and version, such as `ONNX Runtime 1.32.0` or `tract 0.23`.
+    pub runtime: String,
+    /// Execution provider, such as `CPU` or `CUDA`.
+    pub provider: String,
+    /// What was tried and not used, with the reasons; warnings.
+    pub notes: Vec<String>,
+}
+
+/// Finds and loads models by id or path. Runs on the worker thread, or in the command line.
+pub trait ModelProvider: Send {
+    /// The model that plays where none is named and where the named one fails. It ships inside the program.
+    fn default_model(&self) -> &str;
+
+    /// Loads a model; an empty name is the default.
+    ///
+    /// # Errors
+    /// [`ModelError`] says why the model is refused.
+    fn load(&mut self, model: &str) -> Result<Box<dyn Generator>, ModelError>;
+}
+
 /// A network that yields `n_bars` bars of logits per call. Runs on the worker thread.
 pub trait Generator: Send {
     /// What it is, takes and yields.
@@ -18,6 +41,9 @@ pub trait Generator: Send {
 
     /// SHA-256 of the model file, lower-case hex.
     fn sha256(&self) -> &str;
+
+    /// What runs it.
+    fn backend(&self) -> &Backend;
 
     /// Runs the network once.
     ///
@@ -46,5 +72,21 @@ pub enum GenerateError {
         model: String,
         /// What does not fit.
         source: crate::music::roll::RollError,
+    },
+    /// The primer does not fit the model.
+    #[error("the primer does not fit model `{model}`: {reason}")]
+    Primer {
+        /// Model id.
+        model: String,
+        /// What does not fit.
+        reason: String,
+    },
+    /// No bars, or too many.
+    #[error("a pattern of {n_bars} bars is not possible; 1 to {max}")]
+    Length {
+        /// Bars asked for.
+        n_bars: u32,
+        /// Most bars.
+        max: u32,
     },
 }

@@ -1,12 +1,28 @@
 //! The contract of a model file: a JSON manifest in the ONNX metadata under [`METADATA_KEY`].
 
-use crate::music::roll::{RollLayout, TrackKind, TrackLayout};
+use crate::music::{
+    roll::{RollLayout, TrackKind, TrackLayout},
+    time::STEPS_PER_BEAT,
+};
 use serde::{Deserialize, Serialize};
 
 /// ONNX metadata key that holds the manifest.
 pub const METADATA_KEY: &str = "barline.manifest";
 /// The manifest format this version reads.
 pub const FORMAT: u32 = 1;
+
+/// Longest id, in bytes.
+const MAX_ID_LEN: usize = 64;
+/// Most tracks: each plays on a MIDI channel of its own.
+const MAX_TRACKS: usize = 16;
+/// Most bars of one inference.
+const MAX_PHRASE_BARS: u32 = 32;
+/// Longest chain, in bars: the worker generates and keeps whole chains.
+const MAX_CHAIN_BARS: u32 = 32;
+/// Most steps per bar.
+const MAX_STEPS: u8 = 64;
+/// Most numbers of one latent.
+const MAX_LATENT_VALUES: usize = 1 << 20;
 
 /// What a model is, takes and yields.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -162,6 +178,10 @@ pub enum ManifestError {
     },
 }
 
+fn require(holds: bool, field: &'static str, reason: impl FnOnce() -> String) -> Result<(), ManifestError> {
+    if holds { Ok(()) } else { Err(ManifestError::Field { field, reason: reason() }) }
+}
+
 impl Manifest {
     /// Reads and checks a manifest.
     ///
@@ -177,7 +197,90 @@ impl Manifest {
             return Err(ManifestError::Format { got: head.format });
         }
         let manifest: Self = serde_json::from_str(json).map_err(|e| ManifestError::Json(e.to_string()))?;
+        manifest.check()?;
         Ok(manifest)
+    }
+
+    /// Checks that the fields are in range and agree with each other.
+    ///
+    /// # Errors
+    /// [`ManifestError::Format`] or [`ManifestError::Field`] naming the first field that is wrong.
+    pub fn check(&self) -> Result<(), ManifestError> {
+        if self.format != FORMAT {
+            return Err(ManifestError::Format { got: self.format });
+        }
+        let id_fits = (1..=MAX_ID_LEN).contains(&self.id.len())
+            && self.id.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+        require(id_fits, "id", || format!("`{}` must be 1 to {MAX_ID_LEN} of a-z, 0-9 and -", self.id))?;
+        self.check_tracks()?;
+        require((1..=MAX_PHRASE_BARS).contains(&self.n_bars), "n_bars", || {
+            format!("{} is outside 1 to {MAX_PHRASE_BARS}", self.n_bars)
+        })?;
+        let chain_fits = (self.n_bars..=MAX_CHAIN_BARS).contains(&self.chain_bars) && self.chain_bars.is_multiple_of(self.n_bars);
+        require(chain_fits, "chain_bars", || {
+            format!("{} is not a multiple of n_bars ({}) up to {MAX_CHAIN_BARS}", self.chain_bars, self.n_bars)
+        })?;
+        require(i64::from(self.steps_per_beat) == STEPS_PER_BEAT, "steps_per_beat", || {
+            format!("{} is not {STEPS_PER_BEAT}, the only grid that this version plays", self.steps_per_beat)
+        })?;
+        require((1..=MAX_STEPS).contains(&self.n_steps), "n_steps", || format!("{} is outside 1 to {MAX_STEPS}", self.n_steps))?;
+        self.check_tensors()?;
+        let factor = self.calibration.temperature;
+        require((0.01..=100.0).contains(&factor), "calibration.temperature", || format!("{factor} is outside 0.01 to 100"))?;
+        require(!self.licence.trim().is_empty(), "licence", || "it is empty".into())
+    }
+
+    fn check_tracks(&self) -> Result<(), ManifestError> {
+        require((1..=MAX_TRACKS).contains(&self.tracks.len()), "tracks", || {
+            format!("{} tracks; 1 to {MAX_TRACKS} are possible", self.tracks.len())
+        })?;
+        for track in &self.tracks {
+            require(track.program < 128, "tracks.program", || format!("{} is outside 0 to 127", track.program))?;
+            let top = u32::from(track.lowest_pitch) + u32::from(track.n_pitches);
+            require(track.n_pitches > 0 && top <= 128, "tracks.n_pitches", || {
+                format!("{} pitches from {} upward do not lie within 0 to 127", track.n_pitches, track.lowest_pitch)
+            })?;
+        }
+        Ok(())
+    }
+
+    fn check_tensors(&self) -> Result<(), ManifestError> {
+        let n_steps = usize::from(self.n_steps);
+        let n_bars = usize::try_from(self.n_bars).unwrap_or(usize::MAX);
+        let mut names: Vec<&str> = vec![&self.output.name];
+        names.extend(self.latents.iter().map(|l| l.name.as_str()));
+        names.extend(self.conditions.iter().map(|c| c.name.as_str()));
+        require(names.iter().all(|n| !n.is_empty()), "latents", || "a tensor has no name".into())?;
+        names.sort_unstable();
+        let n_names = names.len();
+        names.dedup();
+        require(names.len() == n_names, "latents", || "two tensors have the same name".into())?;
+        for latent in &self.latents {
+            let n_values = latent.shape.iter().try_fold(1_usize, |n, d| n.checked_mul(*d)).unwrap_or(usize::MAX);
+            require(latent.shape.first() == Some(&1) && (1..=MAX_LATENT_VALUES).contains(&n_values), "latents.shape", || {
+                format!("{:?} must begin with 1 and hold 1 to {MAX_LATENT_VALUES} values", latent.shape)
+            })?;
+        }
+        for condition in &self.conditions {
+            let wanted = match condition.encoding {
+                Encoding::Triads => vec![1, 2 * n_bars, 24],
+                Encoding::States => {
+                    let first = self.tracks.first().filter(|t| t.kind == TrackKind::OneOfN);
+                    let first = first.ok_or_else(|| ManifestError::Field {
+                        field: "conditions.encoding",
+                        reason: "`states` needs a first track of kind `one_of_n`".into(),
+                    })?;
+                    vec![1, n_steps, usize::from(first.n_pitches) + 2]
+                }
+            };
+            require(condition.shape == wanted, "conditions.shape", || {
+                format!("`{}` is {:?} but its encoding says {wanted:?}", condition.name, condition.shape)
+            })?;
+        }
+        let wanted = vec![1, n_bars, n_steps, self.layout().n_cells()];
+        require(self.output.shape == wanted, "output.shape", || {
+            format!("it is {:?} but bars, steps and tracks say {wanted:?}", self.output.shape)
+        })
     }
 
     /// Where the cells of the output lie.
@@ -196,5 +299,66 @@ impl Manifest {
                 })
                 .collect(),
         }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A lopsided manifest: 5 steps, 3 pitches from 59, one bar per inference, chains of 3.
+    pub(crate) fn tiny() -> Manifest {
+        Manifest::from_json(TINY).unwrap()
+    }
+
+    pub(crate) const TINY: &str = r#"{"format": 1, "id": "tiny", "name": "Tiny", "version": "0.3", "description": "For tests.",
+        "tracks": [{"name": "Lead", "program": 73, "kind": "one_of_n", "lowest_pitch": 59, "n_pitches": 3}],
+        "n_bars": 1, "chain_bars": 3, "n_steps": 5, "steps_per_beat": 4,
+        "latents": [{"name": "noise", "shape": [1, 7], "distribution": "normal", "scope": "bar"}],
+        "conditions": [{"name": "chords", "shape": [1, 2, 24], "encoding": "triads"},
+                       {"name": "previous_bar", "shape": [1, 5, 5], "encoding": "states"}],
+        "output": {"name": "logits", "shape": [1, 1, 5, 5]},
+        "calibration": {"temperature": 0.75}, "licence": "CC0-1.0"}"#;
+
+    fn refused(from: &str, to: &str) -> ManifestError {
+        assert!(TINY.contains(from), "{from}");
+        Manifest::from_json(&TINY.replace(from, to)).unwrap_err()
+    }
+
+    #[test]
+    fn a_manifest_survives_a_round_trip() {
+        let manifest = tiny();
+        assert_eq!(Manifest::from_json(&serde_json::to_string(&manifest).unwrap()).unwrap(), manifest);
+        assert_eq!(manifest.layout().n_cells(), 5);
+    }
+
+    #[test]
+    fn what_contradicts_itself_is_refused_by_field() {
+        for (from, to, field) in [
+            ("\"tiny\"", "\"Tiny model\"", "id"),
+            ("\"n_pitches\": 3", "\"n_pitches\": 99", "tracks.n_pitches"),
+            ("\"program\": 73", "\"program\": 128", "tracks.program"),
+            ("\"n_bars\": 1", "\"n_bars\": 0", "n_bars"),
+            ("\"chain_bars\": 3", "\"chain_bars\": 33", "chain_bars"),
+            ("\"steps_per_beat\": 4", "\"steps_per_beat\": 3", "steps_per_beat"),
+            ("\"n_steps\": 5", "\"n_steps\": 0", "n_steps"),
+            ("[1, 7]", "[2, 7]", "latents.shape"),
+            ("[1, 7]", "[1, 9999999999999, 9999999999999]", "latents.shape"),
+            ("[1, 2, 24]", "[1, 24]", "conditions.shape"),
+            ("[1, 5, 5], \"encoding\"", "[1, 5, 6], \"encoding\"", "conditions.shape"),
+            ("one_of_n", "onset_sustain", "conditions.encoding"),
+            ("[1, 1, 5, 5]", "[1, 1, 5, 8]", "output.shape"),
+            ("0.75", "0", "calibration.temperature"),
+            ("CC0-1.0", " ", "licence"),
+            ("\"noise\"", "\"chords\"", "latents"),
+        ] {
+            match refused(from, to) {
+                ManifestError::Field { field: got, .. } => assert_eq!(got, field, "{from} -> {to}"),
+                other => panic!("{from} -> {to}: {other}"),
+            }
+        }
+        assert_eq!(refused("\"format\": 1", "\"format\": 2"), ManifestError::Format { got: 2 });
+        assert!(matches!(refused("\"tracks\"", "\"track\""), ManifestError::Json(_)));
+        assert!(matches!(Manifest::from_json("[]"), Err(ManifestError::Json(_))));
     }
 }
