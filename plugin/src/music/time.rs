@@ -31,6 +31,7 @@ impl Ticks {
 
 /// A tempo in beats per minute, finite and within 1 to 1000.
 #[derive(Clone, Copy, Debug, PartialEq, PartialOrd, Serialize, Deserialize)]
+#[serde(try_from = "f64")]
 pub struct Tempo(f64);
 
 impl Tempo {
@@ -53,6 +54,14 @@ impl Tempo {
     }
 }
 
+impl TryFrom<f64> for Tempo {
+    type Error = &'static str;
+
+    fn try_from(bpm: f64) -> Result<Self, Self::Error> {
+        Self::new(bpm).ok_or("a tempo is 1 to 1000 bpm")
+    }
+}
+
 impl Default for Tempo {
     fn default() -> Self {
         Self(120.0)
@@ -61,6 +70,7 @@ impl Default for Tempo {
 
 /// A time signature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "(i32, i32)", into = "(i32, i32)")]
 pub struct TimeSignature {
     numerator: u8,
     denominator: u8,
@@ -100,8 +110,86 @@ impl TimeSignature {
     }
 }
 
+impl TryFrom<(i32, i32)> for TimeSignature {
+    type Error = &'static str;
+
+    fn try_from((numerator, denominator): (i32, i32)) -> Result<Self, Self::Error> {
+        Self::new(numerator, denominator).ok_or("a time signature is 1 to 64 over a power of two up to 64")
+    }
+}
+
+impl From<TimeSignature> for (i32, i32) {
+    fn from(meter: TimeSignature) -> Self {
+        (i32::from(meter.numerator), i32::from(meter.denominator))
+    }
+}
+
+impl std::str::FromStr for TimeSignature {
+    type Err = &'static str;
+
+    /// Reads `3/4`.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let error = "write a time signature as `3/4`: 1 to 64 over a power of two up to 64";
+        let (numerator, denominator) = text.split_once('/').ok_or(error)?;
+        let number = |text: &str| text.trim().parse().map_err(|_| error);
+        Self::new(number(numerator)?, number(denominator)?).ok_or(error)
+    }
+}
+
+impl std::fmt::Display for TimeSignature {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.numerator, self.denominator)
+    }
+}
+
 impl Default for TimeSignature {
     fn default() -> Self {
         Self { numerator: 4, denominator: 4 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn absurd_tempos_are_no_tempos() {
+        for bpm in [0.0, 0.99, -120.0, 1000.1, 1e9, f64::NAN, f64::INFINITY] {
+            assert_eq!(Tempo::new(bpm), None, "{bpm}");
+        }
+        assert_eq!(Tempo::new(1000.0).unwrap().bpm(), 1000.0);
+        assert_eq!(Tempo::new(90.0).unwrap().samples_per_beat(48_000.0), 32_000.0);
+        assert!(serde_json::from_str::<Tempo>("0.5").is_err());
+    }
+
+    #[test]
+    fn absurd_meters_are_no_meters() {
+        for (numerator, denominator) in [(0, 4), (65, 4), (4, 0), (4, 3), (4, 128), (-3, 4), (3, -4), (i32::MAX, 4)] {
+            assert_eq!(TimeSignature::new(numerator, denominator), None, "{numerator}/{denominator}");
+        }
+        assert!(serde_json::from_str::<TimeSignature>("[4, 3]").is_err());
+        for text in ["", "3", "3/", "/4", "3/4/4", "three/four", "0/4"] {
+            assert!(text.parse::<TimeSignature>().is_err(), "{text}");
+        }
+        assert_eq!("7/8".parse::<TimeSignature>().unwrap().to_string(), "7/8");
+    }
+
+    #[test]
+    fn every_bar_is_a_whole_number_of_ticks() {
+        for power in 0..=6_u32 {
+            for numerator in 1..=64 {
+                let meter = TimeSignature::new(numerator, 1 << power).unwrap();
+                assert_eq!(meter.bar().0 * (1 << power), 4 * TICKS_PER_BEAT * i64::from(numerator), "{meter}");
+            }
+        }
+        let bar = |n, d| TimeSignature::new(n, d).unwrap();
+        assert_eq!((bar(7, 8).bar().0, bar(7, 8).steps_per_bar()), (1680, 14));
+        assert_eq!((bar(5, 32).bar().0, bar(5, 32).steps_per_bar()), (300, 3));
+        assert_eq!(TimeSignature::default().steps_per_bar(), 16);
+    }
+
+    #[test]
+    fn ticks_are_beats() {
+        assert_eq!(Ticks(-720).beats(), Beats(-1.5));
     }
 }
