@@ -46,33 +46,45 @@ const fn quality(names: &'static [&'static str], intervals: &'static [u8], minor
 }
 
 /// Every chord kind: spellings, intervals, and whether its triad reduces to minor. Suspended and power chords count as major,
-/// as in the training data's reduction; diminished as minor, augmented as major, by their thirds.
+/// as in the training data's reduction; diminished as minor, augmented as major, by their thirds. At most six tones, so that a
+/// voicing with a foreign bass fits eight notes. Saved text names chords by their first spelling: entries may be added, and
+/// spellings too, but none removed.
 const QUALITIES: &[QualityInfo] = &[
     quality(&["", "maj", "M", "major"], &[0, 4, 7], false),
-    quality(&["m", "min", "-", "minor"], &[0, 3, 7], true),
+    quality(&["m", "min", "mi", "-", "minor"], &[0, 3, 7], true),
     quality(&["7", "dom7"], &[0, 4, 7, 10], false),
-    quality(&["maj7", "M7", "Δ", "Δ7", "ma7"], &[0, 4, 7, 11], false),
-    quality(&["m7", "min7", "-7"], &[0, 3, 7, 10], true),
-    quality(&["mM7", "mmaj7", "minmaj7", "m(maj7)"], &[0, 3, 7, 11], true),
+    quality(&["maj7", "M7", "ma7", "Δ", "Δ7", "major7"], &[0, 4, 7, 11], false),
+    quality(&["m7", "min7", "mi7", "-7", "minor7"], &[0, 3, 7, 10], true),
+    quality(&["mM7", "mmaj7", "minmaj7", "m/maj7", "-maj7", "mΔ"], &[0, 3, 7, 11], true),
     quality(&["dim", "°", "o"], &[0, 3, 6], true),
     quality(&["dim7", "°7", "o7"], &[0, 3, 6, 9], true),
-    quality(&["m7b5", "ø", "ø7", "hdim7", "min7b5"], &[0, 3, 6, 10], true),
+    quality(&["m7b5", "min7b5", "-7b5", "ø", "ø7", "hdim7", "hdim"], &[0, 3, 6, 10], true),
     quality(&["aug", "+"], &[0, 4, 8], false),
     quality(&["7#5", "aug7", "+7"], &[0, 4, 8, 10], false),
     quality(&["sus4", "sus"], &[0, 5, 7], false),
     quality(&["sus2"], &[0, 2, 7], false),
-    quality(&["7sus4", "7sus"], &[0, 5, 7, 10], false),
-    quality(&["6", "maj6"], &[0, 4, 7, 9], false),
-    quality(&["m6", "min6"], &[0, 3, 7, 9], true),
+    quality(&["7sus4", "7sus", "sus7"], &[0, 5, 7, 10], false),
+    quality(&["6", "maj6", "M6"], &[0, 4, 7, 9], false),
+    quality(&["m6", "min6", "-6"], &[0, 3, 7, 9], true),
     quality(&["9"], &[0, 2, 4, 7, 10], false),
-    quality(&["maj9", "M9"], &[0, 2, 4, 7, 11], false),
-    quality(&["m9", "min9"], &[0, 2, 3, 7, 10], true),
+    quality(&["maj9", "M9", "Δ9"], &[0, 2, 4, 7, 11], false),
+    quality(&["m9", "min9", "-9"], &[0, 2, 3, 7, 10], true),
     quality(&["add9", "add2"], &[0, 2, 4, 7], false),
-    quality(&["madd9", "madd2"], &[0, 2, 3, 7], true),
+    quality(&["madd9", "madd2", "minadd9"], &[0, 2, 3, 7], true),
     quality(&["11"], &[0, 2, 4, 5, 7, 10], false),
-    quality(&["m11", "min11"], &[0, 2, 3, 5, 7, 10], true),
+    quality(&["m11", "min11", "-11"], &[0, 2, 3, 5, 7, 10], true),
     quality(&["13"], &[0, 2, 4, 7, 9, 10], false),
     quality(&["5"], &[0, 7], false),
+    quality(&["6/9", "69"], &[0, 2, 4, 7, 9], false),
+    quality(&["7b9"], &[0, 1, 4, 7, 10], false),
+    quality(&["7#9"], &[0, 3, 4, 7, 10], false),
+    quality(&["7b5"], &[0, 4, 6, 10], false),
+    quality(&["7#11"], &[0, 4, 6, 7, 10], false),
+    quality(&["maj7#11", "M7#11"], &[0, 4, 6, 7, 11], false),
+    quality(&["maj7#5", "M7#5"], &[0, 4, 8, 11], false),
+    quality(&["9sus4", "9sus"], &[0, 2, 5, 7, 10], false),
+    quality(&["maj13", "M13"], &[0, 2, 4, 7, 9, 11], false),
+    quality(&["m13", "min13", "-13"], &[0, 2, 3, 7, 9, 10], true),
 ];
 
 /// Names written for pitch classes.
@@ -100,13 +112,15 @@ impl PitchClass {
             _ => return None,
         };
         let mut rest = chars.as_str();
-        while let Some(accidental) = rest.chars().next() {
-            class += match accidental {
-                '#' | '♯' => 1,
-                'b' | '♭' => -1,
+        // No note name has more than a double accidental.
+        for _ in 0..2 {
+            let alteration = match chars.next() {
+                Some('#' | '♯') => 1,
+                Some('b' | '♭') => -1,
                 _ => break,
             };
-            rest = rest.get(accidental.len_utf8()..).unwrap_or("");
+            class += alteration;
+            rest = chars.as_str();
         }
         Some((Self::of(class), rest))
     }
@@ -138,25 +152,37 @@ pub enum ChordError {
     },
 }
 
+impl Quality {
+    /// The kind with this spelling. Brackets are ignored; capitals matter for a lone `M` only (`CMaj7`, `DMIN`, `Gsus4`).
+    fn parse(spelling: &str) -> Option<Self> {
+        let find = |name: &str| QUALITIES.iter().position(|q| q.names.contains(&name));
+        let plain: String = spelling.chars().filter(|c| !matches!(c, '(' | ')')).collect();
+        let plain = plain.replace('♭', "b").replace('♯', "#");
+        let lower = plain.to_lowercase();
+        let spelled_out = ["maj", "min", "dim", "aug", "sus", "add"].iter().any(|word| lower.starts_with(word));
+        let index = find(&plain).or_else(|| if spelled_out { find(&lower) } else { None })?;
+        u8::try_from(index).ok().map(Self)
+    }
+}
+
 impl FromStr for Chord {
     type Err = ChordError;
 
     fn from_str(name: &str) -> Result<Self, ChordError> {
         let name = name.trim();
         let (root, rest) = PitchClass::parse_prefix(name).ok_or_else(|| ChordError::Root(name.into()))?;
-        let (kind, bass) = match rest.split_once('/') {
-            Some((kind, bass)) => match PitchClass::parse_prefix(bass) {
-                Some((class, "")) => (kind, class),
-                _ => return Err(ChordError::Bass { name: name.into(), bass: bass.into() }),
-            },
-            None => (rest, root),
+        // `C6/9` and `Cm/maj7` have a slash of their own.
+        if let Some(quality) = Quality::parse(rest) {
+            return Ok(Self { root, quality, bass: root });
+        }
+        let unknown = |kind: &str| ChordError::Kind { name: name.into(), kind: kind.into() };
+        let (kind, bass) = rest.rsplit_once('/').ok_or_else(|| unknown(rest))?;
+        let bass = match PitchClass::parse_prefix(bass) {
+            Some((class, "")) => class,
+            _ => return Err(ChordError::Bass { name: name.into(), bass: bass.into() }),
         };
-        let index = QUALITIES
-            .iter()
-            .position(|q| q.names.contains(&kind))
-            .and_then(|i| u8::try_from(i).ok())
-            .ok_or_else(|| ChordError::Kind { name: name.into(), kind: kind.into() })?;
-        Ok(Self { root, quality: Quality(index), bass })
+        let quality = Quality::parse(kind).ok_or_else(|| unknown(kind))?;
+        Ok(Self { root, quality, bass })
     }
 }
 
@@ -336,6 +362,9 @@ pub enum ProgressionError {
         /// Bar, from 1.
         bar: usize,
     },
+    /// `%` without a bar before it.
+    #[error("bar 1 repeats the bar before it (`%`), and there is none")]
+    NothingToRepeat,
 }
 
 /// Longest progression, in bars.
@@ -378,12 +407,16 @@ impl FromStr for Progression {
         if text.trim().is_empty() {
             return Ok(Self::none());
         }
-        let text = text.trim();
-        // A leading or trailing bar line is how lead sheets are written.
-        let text = text.strip_prefix('|').unwrap_or(text);
-        let text = text.strip_suffix('|').unwrap_or(text);
+        // Lead sheets begin and end with a bar line, perhaps a double one, and so may each of their lines.
+        let unframed = |line: &str| -> String {
+            let line = line.trim();
+            let line = line.strip_prefix("||").or_else(|| line.strip_prefix('|')).unwrap_or(line);
+            line.strip_suffix("||").or_else(|| line.strip_suffix('|')).unwrap_or(line).into()
+        };
+        let lines: Vec<String> = text.lines().filter(|l| !l.trim().is_empty()).map(unframed).collect();
+        let text = lines.join("|");
         let mut bars: Vec<BarChords> = Vec::new();
-        for (idx, bar_text) in text.split(['|', '\n']).enumerate() {
+        for (idx, bar_text) in text.split('|').enumerate() {
             let bar = idx + 1;
             let parse = |name: &str| match name {
                 "N.C." | "NC" | "n.c." | "-" => Ok(None),
@@ -392,7 +425,7 @@ impl FromStr for Progression {
             let names: Vec<&str> = bar_text.split_whitespace().collect();
             bars.push(match names.as_slice() {
                 [] => return Err(ProgressionError::Empty { bar }),
-                ["%"] => *bars.last().ok_or(ProgressionError::Empty { bar })?,
+                ["%"] => *bars.last().ok_or(ProgressionError::NothingToRepeat)?,
                 [one] => {
                     let chord = parse(one)?;
                     [chord, chord]
@@ -434,5 +467,174 @@ impl<'de> Deserialize<'de> for Progression {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chord(name: &str) -> Chord {
+        name.parse().unwrap_or_else(|e| panic!("{e}"))
+    }
+
+    fn classes(chord: &Chord) -> Vec<u32> {
+        (0..12).filter(|n| chord.classes() & (1 << n) != 0).collect()
+    }
+
+    fn held(pitches: &[u32]) -> u128 {
+        pitches.iter().fold(0, |set, p| set | 1 << p)
+    }
+
+    #[test]
+    fn kinds_are_well_formed_and_spelled_once() {
+        let mut seen = std::collections::HashSet::new();
+        for kind in QUALITIES {
+            assert!(kind.intervals.is_sorted() && kind.intervals.first() == Some(&0) && kind.intervals.len() <= 6);
+            assert!(kind.intervals.iter().all(|i| *i < 12));
+            let third = |n| kind.intervals.contains(&n);
+            assert_eq!(kind.minor, third(3) && !third(4), "{:?}", kind.names);
+            for name in kind.names {
+                assert!(seen.insert(name), "`{name}` stands twice");
+            }
+        }
+    }
+
+    #[test]
+    fn every_name_written_is_read_back() {
+        for root in 0..12 {
+            for index in 0..QUALITIES.len() {
+                for bass in 0..12 {
+                    let quality = Quality(u8::try_from(index).unwrap());
+                    let one = Chord { root: PitchClass::of(root), quality, bass: PitchClass::of(bass) };
+                    assert_eq!(one.to_string().parse(), Ok(one), "{one}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn names_mean_their_notes() {
+        assert_eq!(classes(&chord("Am7/G")), [0, 4, 7, 9]);
+        assert_eq!(chord("Am7/G").bass().name(), "G");
+        assert_eq!(classes(&chord("F#m7b5")), [0, 4, 6, 9]);
+        assert_eq!(classes(&chord("Bbsus4")), [3, 5, 10]);
+        assert_eq!(classes(&chord("E♭maj7")), [2, 3, 7, 10]);
+        assert_eq!(classes(&chord("Bbb")), [1, 4, 9], "B double flat is A");
+        assert_eq!(chord("C6/9").to_string(), "C6/9");
+        assert_eq!(chord("C6/9/E").to_string(), "C6/9/E");
+        assert_eq!(chord("D7(b9)").to_string(), "D7b9");
+        assert_eq!(chord("Gm(maj7)").to_string(), "GmM7");
+        for name in ["CMaj7", "CMAJ7", "CM7", "CΔ"] {
+            assert_eq!(chord(name).to_string(), "Cmaj7");
+        }
+        assert_eq!(chord("CM").to_string(), "C");
+        assert_eq!(chord("CMIN7").to_string(), "Cm7");
+        assert_eq!(chord("C6").triad(), Triad { root: PitchClass::of(0), minor: false });
+        assert_eq!(chord("CM6").to_string(), "C6", "a capital M is major");
+        assert_eq!(chord("c#m").to_string(), "C#m");
+    }
+
+    #[test]
+    fn triads_are_named_by_their_own_root() {
+        let index = |name: &str| chord(name).triad().index();
+        assert_eq!(index("A"), 9);
+        assert_eq!(index("Am7/G"), 21);
+        assert_eq!(index("Bdim"), 23);
+        assert_eq!(index("Eaug"), 4);
+        assert_eq!(index("Gsus4"), 7);
+        for index in 0..24 {
+            let triad = Triad { root: PitchClass::of(index), minor: index >= 12 };
+            assert_eq!(Chord::from_triad(triad).triad(), triad);
+            assert_eq!(i32::try_from(triad.index()).unwrap(), index);
+        }
+    }
+
+    #[test]
+    fn nonsense_is_refused_with_the_part_that_is_wrong() {
+        let error = |name: &str| name.parse::<Chord>().unwrap_err();
+        assert_eq!(error(""), ChordError::Root(String::new()));
+        assert_eq!(error("H7"), ChordError::Root("H7".into()));
+        assert_eq!(error("Cfoo"), ChordError::Kind { name: "Cfoo".into(), kind: "foo".into() });
+        assert_eq!(error("Cfoo/E"), ChordError::Kind { name: "Cfoo/E".into(), kind: "foo".into() });
+        assert_eq!(error("C/"), ChordError::Bass { name: "C/".into(), bass: String::new() });
+        assert_eq!(error("Am7/X"), ChordError::Bass { name: "Am7/X".into(), bass: "X".into() });
+        assert_eq!(error("C/Em"), ChordError::Bass { name: "C/Em".into(), bass: "Em".into() });
+        assert_eq!(error("C###"), ChordError::Kind { name: "C###".into(), kind: "#".into() });
+        assert_eq!(error("CM7sus13add"), ChordError::Kind { name: "CM7sus13add".into(), kind: "M7sus13add".into() });
+    }
+
+    #[test]
+    fn voicings_hold_every_class_and_the_bass_below() {
+        for root in 0..12 {
+            for index in 0..QUALITIES.len() {
+                for bass in 0..12 {
+                    let quality = Quality(u8::try_from(index).unwrap());
+                    let one = Chord { root: PitchClass::of(root), quality, bass: PitchClass::of(bass) };
+                    let pitches: Vec<Pitch> = one.voicing().into_iter().flatten().collect();
+                    assert!(pitches.is_sorted_by(|a, b| a < b));
+                    assert_eq!(pitches.first().map(|p| p.class()), Some(one.bass()));
+                    let set = pitches.iter().skip(1).fold(0, |set, p| set | 1 << p.class().number());
+                    assert_eq!(set, one.classes(), "{one}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn held_notes_are_recognised() {
+        let name = |pitches: &[u32]| Chord::recognise(held(pitches)).map(|c| c.to_string());
+        assert_eq!(name(&[]), None);
+        assert_eq!(name(&[61]), None);
+        assert_eq!(name(&[61, 73]), None, "an octave is one class");
+        assert_eq!(name(&[60, 64, 67]).as_deref(), Some("C"));
+        assert_eq!(name(&[64, 67, 72]).as_deref(), Some("C/E"));
+        assert_eq!(name(&[43, 57, 60, 64]).as_deref(), Some("Am7/G"));
+        assert_eq!(name(&[57, 60, 64, 67]).as_deref(), Some("Am7"));
+        assert_eq!(name(&[60, 64, 67, 69]).as_deref(), Some("C6"));
+        assert_eq!(name(&[41, 60, 64, 67]).as_deref(), Some("C/F"), "a foreign bass");
+        assert_eq!(name(&[50, 53, 57, 60]).as_deref(), Some("Dm7"));
+        assert_eq!(name(&[55, 59, 65]).as_deref(), Some("G7"), "without its fifth");
+        assert_eq!(name(&[60, 67]).as_deref(), Some("C5"));
+        assert_eq!(name(&[62, 65]).as_deref(), Some("Dm"));
+        assert_eq!(name(&(60..72).collect::<Vec<_>>()), None, "a cluster is no chord");
+        assert_eq!(Chord::recognise(u128::MAX), None);
+    }
+
+    #[test]
+    fn every_chord_is_recognised_in_root_position_with_its_notes() {
+        for root in 0..12_u32 {
+            for kind in QUALITIES {
+                let pitches: Vec<u32> = kind.intervals.iter().map(|i| 48 + root + u32::from(*i)).collect();
+                let found = Chord::recognise(held(&pitches)).unwrap();
+                let tones = pitches.iter().fold(0_u16, |set, p| set | 1 << (p % 12));
+                assert_eq!(found.classes(), tones, "{} is not {:?}", found, kind.names);
+            }
+        }
+    }
+
+    #[test]
+    fn progressions_are_read_as_lead_sheets_write_them() {
+        let text = |text: &str| text.parse::<Progression>().map(|p| p.to_string());
+        assert_eq!(text("C | Am | F G | N.C.").as_deref(), Ok("C | Am | F G | N.C."));
+        assert_eq!(text("| C | % |\n| F |  G ||").as_deref(), Ok("C | C | F | G"));
+        assert_eq!(text("C\r\nAm\r\n\r\n").as_deref(), Ok("C | Am"));
+        assert_eq!(text("Dm7 N.C.|- C").as_deref(), Ok("Dm7 N.C. | N.C. C"));
+        assert_eq!(text("").as_deref(), Ok("N.C."));
+        let progression: Progression = "C | Am | F G".parse().unwrap();
+        assert_eq!(progression.at(5), progression.at(2));
+        assert_eq!(progression.at(u32::MAX), progression.at(u32::MAX % 3));
+        assert_eq!(serde_json::from_str::<Progression>(&serde_json::to_string(&progression).unwrap()).unwrap(), progression);
+    }
+
+    #[test]
+    fn progressions_say_which_bar_is_wrong() {
+        let error = |text: &str| text.parse::<Progression>().unwrap_err();
+        assert_eq!(error("C | | G"), ProgressionError::Empty { bar: 2 });
+        assert_eq!(error("|"), ProgressionError::Empty { bar: 1 });
+        assert_eq!(error("% | C"), ProgressionError::NothingToRepeat);
+        assert_eq!(error("C | C Am F"), ProgressionError::TooMany { bar: 2, n: 3 });
+        assert!(matches!(error("C | lorem"), ProgressionError::Chord { bar: 2, .. }));
+        assert_eq!(error(&"C|".repeat(65)), ProgressionError::TooLong { n: 65 });
     }
 }

@@ -124,10 +124,15 @@ impl FromStr for Key {
     fn from_str(text: &str) -> Result<Self, KeyError> {
         let error = || KeyError(text.into());
         let (tonic, rest) = PitchClass::parse_prefix(text.trim()).ok_or_else(error)?;
-        let name = rest.trim().to_lowercase();
+        let name = rest.trim();
+        // `CM` is major, `Cm` minor; in words capitals do not matter.
+        if name == "M" {
+            return Ok(Self { tonic, scale: Scale::Major });
+        }
+        let name = name.to_lowercase().replace(['-', '_'], " ");
         let scale = match name.as_str() {
-            "" | "maj" => Scale::Major,
-            "m" | "min" => Scale::Minor,
+            "" | "maj" | "ionian" => Scale::Major,
+            "m" | "min" | "aeolian" | "natural minor" => Scale::Minor,
             name => *Scale::ALL.iter().find(|s| s.name() == name).ok_or_else(error)?,
         };
         Ok(Self { tonic, scale })
@@ -137,5 +142,55 @@ impl FromStr for Key {
 impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.tonic.name(), self.scale.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keys() -> impl Iterator<Item = Key> {
+        (0..12).flat_map(|n| Scale::ALL.map(|scale| Key { tonic: PitchClass::of(n), scale }))
+    }
+
+    #[test]
+    fn snapping_keeps_order_and_stays_in_the_key() {
+        for key in keys() {
+            let snapped: Vec<Pitch> = (0..128).map(|n| key.snap(Pitch::new(n).unwrap())).collect();
+            assert!(snapped.is_sorted(), "{key}");
+            for (number, pitch) in snapped.iter().enumerate() {
+                assert!(key.contains(*pitch), "{key}: {number} became {}", pitch.number());
+                assert_eq!(key.snap(*pitch), *pitch, "{key}: snapping twice is snapping once");
+                // The widest step of any scale here is three semitones; only the lowest pitches can be moved up.
+                let moved = i32::from(pitch.number()) - i32::try_from(number).unwrap();
+                assert!((-3..=0).contains(&moved) || number < 3, "{key}: {number} moved by {moved}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_pitch_of_the_key_is_left_alone() {
+        let key: Key = "Eb dorian".parse().unwrap();
+        let classes: Vec<u8> =
+            (60..72).filter(|n| key.contains(Pitch::new(*n).unwrap())).map(|n| u8::try_from(n % 12).unwrap()).collect();
+        assert_eq!(classes, [0, 1, 3, 5, 6, 8, 10], "Eb F Gb Ab Bb C Db");
+        assert_eq!(key.snap(Pitch::new(64).unwrap()).number(), 63, "E becomes Eb");
+    }
+
+    #[test]
+    fn key_names_are_read_and_written() {
+        for key in keys() {
+            assert_eq!(key.to_string().parse::<Key>(), Ok(key));
+        }
+        let key = |text: &str| text.parse::<Key>().unwrap().to_string();
+        assert_eq!(key("am"), "A minor");
+        assert_eq!(key("bb"), "Bb major");
+        assert_eq!(key(" F# Harmonic-Minor "), "F# harmonic minor");
+        assert_eq!(key("CM"), "C major", "a capital M is not minor");
+        assert_eq!(key("Cm"), "C minor");
+        assert_eq!(key("Db aeolian"), "C# minor");
+        for text in ["", "H major", "A minorish", "minor", "A minor minor", "C####### major", "7"] {
+            assert!(text.parse::<Key>().is_err(), "{text}");
+        }
     }
 }
