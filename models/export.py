@@ -1,0 +1,247 @@
+"""Write a released model: `export.py --release configs/release-melody.toml --checkpoint run/checkpoint.pt --data pop909.npz
+--output released/melody.onnx`.
+
+The graph takes named noise and conditions and gives logits; its manifest is the metadata entry `barline.manifest` (JSON). The
+note density is calibrated here. The export fails unless ONNX Runtime and PyTorch agree on `N_CHECKS` random inputs within
+`TOLERANCE` and in every argmax; the file appears only when all checks have passed.
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+import tomllib
+import warnings
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+
+from metrics import classes_from_states, decode_one_of_n, is_onset, merge_repeats, quantise, states_from_classes
+from nets import MIDI_ROWS, N_RHYTHM, MelodySampler, MidiNetSampler, midinet_chords, triad_one_hot
+from prepare import LOWEST_PITCH, N_PITCHES, N_STEPS, load_bars, save_atomically
+from train import as_tensors, load_checkpoint, melody_from, midinet_bar, midinet_from
+
+INPUTS = ("noise", "chords", "previous_bar")
+OPSET = 17
+N_CHECKS = 64
+# A thirtieth of the host's int8 step of 1/16. The Gumbel tail magnifies the runtimes' different erf to some 3e-4.
+TOLERANCE = 2e-3
+LICENCE = "MIT OR Apache-2.0"
+ATTRIBUTION = ("Trained on POP909 melodies and chords from Dsqvival/hierarchical-structure-analysis (MIT, Copyright (c) 2020 "
+               "Shuqi Dai), derived from music-x-lab/POP909-Dataset (MIT).")
+
+
+@dataclass(frozen=True)
+class Release:
+    """What a release adds to a checkpoint; see `configs/release-*.toml`."""
+
+    id: str
+    name: str
+    version: str
+    description: str
+    # Factor from the host's temperature knob to the Gumbel noise at decoding.
+    decode_temperature: float
+    # Sampling temperatures inside the graph (melody).
+    rhythm_temperature: float
+    pitch_temperature: float
+
+
+def load_release(path):
+    """Read a release file; unknown, missing and ill-typed keys are errors."""
+    values = tomllib.loads(Path(path).read_text())
+    expected = {field.name: field.type for field in fields(Release)}
+    if set(values) != set(expected):
+        raise SystemExit(f"{path}: keys must be exactly {sorted(expected)}; differs in {sorted(set(values) ^ set(expected))}")
+    for name, value in values.items():
+        if type(value) is not expected[name]:
+            raise SystemExit(f"{path}: {name} must be {expected[name].__name__}, not {value!r}")
+    return Release(**values)
+
+
+def noise_shape(kind, config):
+    """Shape of the latent, without the batch axis."""
+    return (N_STEPS, N_RHYTHM + N_PITCHES) if kind == "melody" else (config.n_noise,)
+
+
+def pitch_range(kind):
+    """(lowest pitch, number of pitches) of a kind's output."""
+    return (LOWEST_PITCH, N_PITCHES) if kind == "melody" else (0, MIDI_ROWS)
+
+
+@torch.no_grad()
+def sample_rolls(sampler, kind, config, bars, generator, batch_size=512):
+    """int8 rolls (n, 16, classes) of a sampler for the conditions of `bars`, in PyTorch, in batches."""
+    chords = triad_one_hot(torch.from_numpy(bars.chords.astype(np.int64)))
+    previous = torch.from_numpy(classes_from_states(bars.previous, *pitch_range(kind)))
+    rolls = []
+    for start in range(0, len(bars), batch_size):
+        part = slice(start, start + batch_size)
+        noise = torch.randn(len(chords[part]), *noise_shape(kind, config), generator=generator)
+        rolls.append(quantise(sampler(noise, chords[part], previous[part])[:, 0].numpy()))
+    return np.concatenate(rolls)
+
+
+def decode(rolls, kind, temperature, rng, threshold=0.5):
+    """Rolls -> states (n, 16) as the host plays them."""
+    lowest, n_pitches = pitch_range(kind)
+    states = states_from_classes(decode_one_of_n(rolls, n_pitches, temperature, threshold, rng), lowest, n_pitches)
+    return merge_repeats(states) if kind == "midinet" else states
+
+
+def calibrate_melody(net, release, bars, target, n_rounds=8):
+    """Find the onset bias at which decoding at the knobs' defaults gives `target` notes per bar, by bisection."""
+    low, high = -1.0, 1.0
+    for _ in range(n_rounds):
+        bias = (low + high) / 2
+        sampler = MelodySampler(net, release.rhythm_temperature, release.pitch_temperature, bias).eval()
+        rolls = sample_rolls(sampler, "melody", None, bars, torch.Generator().manual_seed(0))
+        notes = is_onset(decode(rolls, "melody", release.decode_temperature, np.random.default_rng(0))).sum(1).mean()
+        low, high = (bias, high) if notes < target else (low, bias)
+    return round((low + high) / 2, 4), float(notes)
+
+
+@torch.no_grad()
+def calibrate_midinet(generator, config, states, previous, chords):
+    """Scale that brings 99.9 % of the strongest activations under 7.5, and the hold level one logit under the weakest 0.1 %."""
+    rng = torch.Generator().manual_seed(0)
+    noise = torch.randn(len(states), config.n_noise, generator=rng)
+    largest = generator(noise, midinet_chords(triad_one_hot(chords)), midinet_bar(previous)).amax(-1).flatten()
+    scale = min(1.0, 7.5 / float(largest.quantile(0.999)))
+    hold_level = max(-7.5, float((largest * scale).quantile(0.001)) - 1.0)
+    return round(scale, 4), round(hold_level, 4)
+
+
+def to_onnx(sampler, arguments, path):
+    """Export with static shapes, fold constants, keep only standard operators."""
+    with warnings.catch_warnings():
+        # The tracer warns about Python values that depend on shapes; the shapes are static here by contract.
+        warnings.simplefilter("ignore")
+        torch.onnx.export(sampler, arguments, path, input_names=list(INPUTS), output_names=["logits"], opset_version=OPSET,
+                          dynamo=False)
+    # ONNX Runtime's basic level folds constants and removes no-ops without leaving the standard operator set; a third of the
+    # nodes remain, which is most of the load time of both runtimes.
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    options.optimized_model_filepath = str(path)
+    options.log_severity_level = 3
+    onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    model = onnx.load(path)
+    foreign = {node.op_type for node in model.graph.node if node.domain not in ("", "ai.onnx")}
+    if foreign:
+        raise SystemExit(f"the optimised graph uses operators outside ONNX: {sorted(foreign)}")
+    standard = [entry for entry in model.opset_import if entry.domain == ""]
+    del model.opset_import[:]
+    model.opset_import.extend(standard)
+    return model
+
+
+def session(model):
+    """A one-thread ONNX Runtime session of a model proto or file."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    content = model.SerializeToString() if isinstance(model, onnx.ModelProto) else str(model)
+    return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+
+
+@torch.no_grad()
+def compare(sampler, model, kind, config, bars):
+    """Run both on the same inputs; returns the largest difference, raises SystemExit where they disagree."""
+    run = session(model)
+    rng = np.random.default_rng(3)
+    worst = 0.0
+    for idx in rng.permutation(len(bars))[:N_CHECKS]:
+        one = bars.take(np.array([idx]))
+        feed = {"noise": rng.standard_normal((1, *noise_shape(kind, config))).astype(np.float32),
+                "chords": triad_one_hot(torch.from_numpy(one.chords.astype(np.int64))).numpy(),
+                "previous_bar": classes_from_states(one.previous, *pitch_range(kind))}
+        theirs = run.run(["logits"], feed)[0]
+        ours = sampler(*(torch.from_numpy(feed[name]) for name in INPUTS)).numpy()
+        if not np.isfinite(theirs).all():
+            raise SystemExit("ONNX Runtime gives values that are not finite")
+        worst = max(worst, float(np.abs(theirs - ours).max()))
+        if worst > TOLERANCE or (theirs.argmax(-1) != ours.argmax(-1)).any():
+            raise SystemExit(f"ONNX Runtime and PyTorch disagree: {worst:.2e}, tolerance {TOLERANCE:.2e}, or another argmax")
+    return worst
+
+
+def manifest_of(release, kind, checkpoint, config, calibration, figures):
+    """The contract with the host, as a dict."""
+    lowest, n_pitches = pitch_range(kind)
+    n_classes = n_pitches + 2
+    return {
+        "format": 1, "id": release.id, "name": release.name, "version": release.version, "description": release.description,
+        "tracks": [{"name": "Melody", "program": 0, "drums": False, "kind": "one_of_n", "lowest_pitch": lowest,
+                    "n_pitches": n_pitches, "merge_repeats": kind == "midinet"}],
+        "n_bars": 1, "chain_bars": 8, "n_steps": N_STEPS, "steps_per_beat": 4,
+        "latents": [{"name": "noise", "shape": [1, *noise_shape(kind, config)], "distribution": "normal", "scope": "bar"}],
+        "conditions": [{"name": "chords", "shape": [1, 2, 24], "encoding": "triads"},
+                       {"name": "previous_bar", "shape": [1, N_STEPS, n_classes], "encoding": "states"}],
+        "output": {"name": "logits", "shape": [1, 1, N_STEPS, n_classes]},
+        "calibration": calibration,
+        "training": {"config": checkpoint["config"], "commit": checkpoint["commit"], "data": "POP909-structure",
+                     "data_sha256": checkpoint["data_sha256"], "seed": config.seed, "steps": checkpoint["steps"],
+                     "figures": figures},
+        "licence": LICENCE, "attribution": ATTRIBUTION,
+    }
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--release", type=Path, required=True)
+    parser.add_argument("--checkpoint", type=Path, required=True)
+    parser.add_argument("--data", type=Path, required=True, help=".npz of prepare.py, for the calibration")
+    parser.add_argument("--output", type=Path, required=True)
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    release = load_release(args.release)
+    checkpoint, config = load_checkpoint(args.checkpoint)
+    kind = config.kind
+    bars, sha256 = load_bars(args.data, "train")
+    if sha256 != checkpoint["data_sha256"]:
+        raise SystemExit("the checkpoint was trained on other data than --data")
+    some = bars.take(np.random.default_rng(0).permutation(len(bars))[:4096])
+    if kind == "melody":
+        net = melody_from(config)
+        net.load_state_dict(checkpoint["state"])
+        net.eval()
+        target = float(is_onset(some.states).sum(1).mean())
+        bias, notes = calibrate_melody(net, release, some, target)
+        sampler = MelodySampler(net, release.rhythm_temperature, release.pitch_temperature, bias)
+        figures = {"val_nll_rhythm": checkpoint["val_nll"]["rhythm"], "val_nll_pitch": checkpoint["val_nll"]["pitch"],
+                   "best_step": checkpoint["best_step"], "train_notes_per_bar": target, "calibrated_notes_per_bar": notes,
+                   "rhythm_temperature": release.rhythm_temperature, "pitch_temperature": release.pitch_temperature}
+    else:
+        net = midinet_from(config)
+        net.load_state_dict(checkpoint["state"])
+        net.eval()
+        scale, hold_level = calibrate_midinet(net, config, *as_tensors(some))
+        bias = 0.0
+        sampler = MidiNetSampler(net, scale, hold_level)
+        figures = {**checkpoint["figures"], "logit_scale": scale, "hold_level": hold_level}
+    sampler.eval()
+    figures["cpu_s"] = checkpoint["cpu_s"]
+    calibration = {"temperature": release.decode_temperature, "bias": [bias]}
+    lowest, n_pitches = pitch_range(kind)
+    arguments = (torch.zeros(1, *noise_shape(kind, config)), triad_one_hot(torch.tensor([[0, 21]])),
+                 torch.from_numpy(classes_from_states(some.states[:1], lowest, n_pitches)))
+    with tempfile.TemporaryDirectory() as folder:
+        model = to_onnx(sampler, arguments, Path(folder) / "graph.onnx")
+    worst = compare(sampler, model, kind, config, some)
+    entry = model.metadata_props.add()
+    entry.key = "barline.manifest"
+    entry.value = json.dumps(manifest_of(release, kind, checkpoint, config, calibration, figures))
+    model.producer_name, model.producer_version = "barline", release.version
+    model.doc_string = release.description
+    onnx.checker.check_model(model)
+    content = model.SerializeToString()
+    save_atomically(args.output, lambda file: file.write(content))
+    print(f"{args.output.name}: {len(content) / 1e6:.2f} MB, {len(model.graph.node)} nodes, "
+          f"largest difference ONNX Runtime to PyTorch {worst:.1e} on {N_CHECKS} inputs, argmax equal, calibration {calibration}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,384 @@
+"""Train one network from one configuration file: `train.py --config configs/melody.toml --data pop909.npz --output run/`.
+
+The configuration is typed and unknown keys are refused. A run leaves `checkpoint.pt` (configuration, weights, commit, data
+hash, seed, history) and `log.jsonl` in the output folder; it is written again whenever validation improves, so a run that is
+stopped early is still a result.
+"""
+
+import argparse
+import copy
+import json
+import math
+import os
+import subprocess
+import sys
+import time
+import tomllib
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+from tqdm import tqdm
+
+from nets import (Melody, MidiNetDiscriminator, MidiNetGenerator, MIDI_ROWS, fold_matrix, init_midinet, lengthen,
+                  midinet_chords, rhythm_of, triad_one_hot)
+from prepare import HOLD, LOWEST_PITCH, N_PITCHES, NO_BAR, load_bars, save_atomically
+
+
+@dataclass(frozen=True)
+class MelodyConfig:
+    """Configuration of a `melody` run; see `configs/melody.toml` for the reasons behind the numbers."""
+
+    kind: str
+    seed: int
+    rhythm_hidden: int
+    pitch_hidden: int
+    n_step: int
+    n_summary: int
+    n_rhythm: int
+    rhythm_dropout: float
+    pitch_dropout: float
+    chord_dropout: float
+    previous_dropout: float
+    batch_size: int
+    n_steps: int
+    learning_rate: float
+    warmup_steps: int
+    weight_decay: float
+    ema_decay: float
+    validate_every: int
+    bf16: bool
+
+
+@dataclass(frozen=True)
+class MidiNetConfig:
+    """Configuration of a `midinet` run; see `configs/midinet3.toml`."""
+
+    kind: str
+    seed: int
+    n_noise: int
+    chords: bool
+    previous: str
+    n_filters: int
+    n_conditioner: int
+    mean_bar_weight: float
+    feature_weight: float
+    real_label: float
+    g_updates: int
+    batch_size: int
+    n_steps: int
+    g_learning_rate: float
+    d_learning_rate: float
+    beta1: float
+    validate_every: int
+
+
+KINDS = {"melody": MelodyConfig, "midinet": MidiNetConfig}
+
+
+def config_from(values):
+    """Make a typed configuration from a dict; unknown, missing and ill-typed keys are errors."""
+    kind = KINDS.get(values.get("kind"))
+    if kind is None:
+        raise ValueError(f"kind must be one of {sorted(KINDS)}, not {values.get('kind')!r}")
+    expected = {field.name: field.type for field in fields(kind)}
+    if unknown := sorted(set(values) - set(expected)):
+        raise ValueError(f"unknown keys: {', '.join(unknown)}")
+    if missing := sorted(set(expected) - set(values)):
+        raise ValueError(f"missing keys: {', '.join(missing)}")
+    for name, value in values.items():
+        # TOML has no way to tell 1 from 1.0 apart in intent, so a whole number is accepted where a float is wanted.
+        if expected[name] is float and type(value) is int:
+            values = {**values, name: float(value)}
+        elif type(value) is not expected[name]:
+            raise ValueError(f"{name} must be {expected[name].__name__}, not {value!r}")
+    return kind(**values)
+
+
+def load_config(path):
+    """Read a configuration file."""
+    try:
+        return config_from(tomllib.loads(Path(path).read_text()))
+    except (ValueError, tomllib.TOMLDecodeError) as error:
+        raise SystemExit(f"{path}: {error}") from error
+
+
+def commit_of_checkout():
+    """The commit that trained, "-dirty" if tracked files of this folder differ from it; "unknown" outside a checkout."""
+    def git(*arguments):
+        return subprocess.run(["git", *arguments], cwd=Path(__file__).parent, capture_output=True, text=True, check=True).stdout
+    try:
+        return git("rev-parse", "HEAD").strip() + ("-dirty" if git("status", "--porcelain", "-uno", ".").strip() else "")
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+class Run:
+    """The output of a run: a log of JSON lines and one checkpoint, each written whole."""
+
+    def __init__(self, folder, config, data_sha256):
+        self.folder = Path(folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.head = {"config": asdict(config), "data_sha256": data_sha256, "commit": commit_of_checkout()}
+        self.log_file = open(self.folder / "log.jsonl", "w")
+        self.started = time.process_time()
+
+    def log(self, **values):
+        """Append one line; `cpu_s` is this process's CPU time."""
+        values["cpu_s"] = round(time.process_time() - self.started, 1)
+        self.log_file.write(json.dumps(values) + "\n")
+        self.log_file.flush()
+        tqdm.write("  ".join(f"{k} {v:.4f}" if isinstance(v, float) else f"{k} {v}" for k, v in values.items()))
+
+    def save(self, name="checkpoint.pt", **values):
+        """Write a checkpoint atomically."""
+        values["cpu_s"] = round(time.process_time() - self.started, 1)
+        save_atomically(self.folder / name, lambda file: torch.save({**self.head, **values}, file))
+
+
+def load_checkpoint(path):
+    """Read a checkpoint; returns (dict, config)."""
+    checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    return checkpoint, config_from(checkpoint["config"])
+
+
+def as_tensors(bars):
+    """Bars -> int64 tensors states (n, 16), previous (n, 16), chords (n, 2)."""
+    return tuple(torch.from_numpy(x.astype(np.int64)) for x in (bars.states, bars.previous, bars.chords))
+
+
+def transpose(states, previous, chords, shift):
+    """Transpose by `shift` (B,) semitones; a pair of bars that would leave the range moves back by an octave, or stays.
+
+    Octaves are chosen per pair of bars, so the interval across the bar line survives.
+    """
+    both = torch.cat([states, previous], 1)
+    is_pitch = both < N_PITCHES
+    lowest = torch.where(is_pitch, both, N_PITCHES).amin(1)
+    highest = torch.where(is_pitch, both, -1).amax(1)
+    candidates = torch.stack([shift, shift + torch.where(shift > 0, -12, 12), torch.zeros_like(shift)])
+    fits = (lowest + candidates >= 0) & (highest + candidates < N_PITCHES)
+    shift = candidates.gather(0, fits.int().argmax(0, keepdim=True))[0]
+    both = torch.where(is_pitch, both + shift.unsqueeze(1), both)
+    moved = torch.where(chords < 0, chords, (chords % 12 + shift.unsqueeze(1)) % 12 + 12 * (chords >= 12))
+    return both[:, :states.shape[1]], both[:, states.shape[1]:], moved
+
+
+def batches(tensors, batch_size, generator):
+    """Endless shuffled mini-batches, each in a random key."""
+    n = len(tensors[0])
+    while True:
+        order = torch.randperm(n, generator=generator)
+        for start in range(0, n - batch_size + 1, batch_size):
+            states, previous, chords = (x[order[start:start + batch_size]] for x in tensors)
+            shift = torch.randint(-6, 6, (batch_size,), generator=generator)
+            yield transpose(states, previous, chords, shift)
+
+
+def melody_from(config):
+    """The untrained network of a configuration."""
+    return Melody(config.rhythm_hidden, config.pitch_hidden, config.n_step, config.n_summary, config.n_rhythm,
+                  config.rhythm_dropout, config.pitch_dropout)
+
+
+@torch.no_grad()
+def melody_nll(net, tensors, batch_size=1024):
+    """Mean negative log-likelihood per bar: (rhythm, pitch) in nats."""
+    net.eval()
+    total = torch.zeros(2)
+    for start in range(0, len(tensors[0]), batch_size):
+        rhythm, pitch = net(*(x[start:start + batch_size] for x in tensors))
+        total -= torch.stack([rhythm.sum(), pitch.sum()])
+    net.train()
+    return [float(x) for x in total / len(tensors[0])]
+
+
+def train_melody(config, data, output):
+    """Maximum likelihood with dropout, weight decay and EMA; each stage keeps the EMA weights of its own best validation.
+
+    The stages share no parameters and overfit at different times: rhythm first, since transposing does not vary it.
+    """
+    torch.manual_seed(config.seed)
+    generator = torch.Generator().manual_seed(config.seed)
+    train, sha256 = load_bars(data, "train")
+    train, val = as_tensors(train), as_tensors(load_bars(data, "val")[0])
+    run = Run(output, config, sha256)
+    net = melody_from(config)
+    ema = copy.deepcopy(net)
+    best = copy.deepcopy(net)
+    decay = [p for p in net.parameters() if p.ndim > 1]
+    rest = [p for p in net.parameters() if p.ndim <= 1]
+    optimiser = torch.optim.AdamW([{"params": decay, "weight_decay": config.weight_decay},
+                                   {"params": rest, "weight_decay": 0.0}], lr=config.learning_rate, betas=(0.9, 0.99))
+    stages = {"rhythm": math.inf, "pitch": math.inf}
+    best_step = dict.fromkeys(stages, 0)
+    stream = batches(train, config.batch_size, generator)
+    progress = tqdm(range(1, config.n_steps + 1), desc="melody", unit="step", mininterval=10)
+    losses = []
+    for step in progress:
+        states, previous, chords = next(stream)
+        # A dropped chord teaches to play without one; a dropped previous bar teaches the first bar.
+        drop = torch.rand(2, len(states), 1, generator=generator)
+        chords = torch.where(drop[0] < config.chord_dropout, -1, chords)
+        tied = states[:, :1] == HOLD  # a bar that begins with a hold cannot be a first bar
+        previous = torch.where((drop[1] < config.previous_dropout) & ~tied, NO_BAR, previous)
+        warm = min(1.0, step / config.warmup_steps)
+        for group in optimiser.param_groups:
+            group["lr"] = config.learning_rate * warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * step / config.n_steps)))
+        with torch.autocast("cpu", torch.bfloat16, enabled=config.bf16):
+            rhythm, pitch = net(states, previous, chords)
+            loss = -(rhythm + pitch).float().mean()
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(net.parameters(), 5.0)
+        optimiser.step()
+        losses.append([-rhythm.detach().mean().item(), -pitch.detach().mean().item()])
+        weight = min(config.ema_decay, step / (step + 10))
+        with torch.no_grad():
+            for slow, fast in zip(ema.parameters(), net.parameters()):
+                slow.lerp_(fast, 1 - weight)
+        if step % config.validate_every == 0 or step == config.n_steps:
+            nll = dict(zip(stages, melody_nll(ema, val)))
+            mean = np.mean(losses, 0)
+            losses = []
+            run.log(step=step, train_rhythm=float(mean[0]), train_pitch=float(mean[1]),
+                    val_rhythm=nll["rhythm"], val_pitch=nll["pitch"])
+            for stage, value in nll.items():
+                if value < stages[stage]:
+                    stages[stage], best_step[stage] = value, step
+                    getattr(best, stage).load_state_dict(getattr(ema, stage).state_dict())
+            run.save(state=best.state_dict(), steps=step, best_step=best_step, val_nll=stages)
+
+
+def midinet_from(config):
+    """The untrained generator of a configuration."""
+    return MidiNetGenerator(config.n_noise, config.chords, config.previous, config.n_filters, config.n_conditioner)
+
+
+FOLD = fold_matrix()
+
+
+def midinet_bar(states):
+    """(B, 16) states -> (B, 16, 128): rests lengthened away, folded into 60..83; 0 for no bar and for a bar without notes."""
+    is_pitch = states < N_PITCHES
+    onsets = F.one_hot((states + LOWEST_PITCH) * is_pitch, MIDI_ROWS).float() * is_pitch.unsqueeze(-1)
+    return lengthen(onsets @ FOLD)
+
+
+@torch.no_grad()
+def recalibrate(generator, tensors, n_noise, n_batches=100, batch_size=256):
+    """Replace BatchNorm's running averages by the exact average over many batches of conditions (momentum None)."""
+    norms = [module for module in generator.modules() if isinstance(module, nn.BatchNorm1d)]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None
+    generator.train()
+    rng = torch.Generator().manual_seed(0)
+    for _ in range(n_batches):
+        idx = torch.randint(len(tensors[0]), (batch_size,), generator=rng)
+        _, previous, chords = transpose(*(x[idx] for x in tensors), torch.randint(-6, 6, (batch_size,), generator=rng))
+        generator(torch.randn(batch_size, n_noise, generator=rng), midinet_chords(triad_one_hot(chords)), midinet_bar(previous))
+    for norm in norms:
+        norm.momentum = 0.1
+    generator.eval()
+
+
+@torch.no_grad()
+def midinet_figures(generator, config, val, masks):
+    """Quick figures of the argmax melody on validation conditions, for choosing a checkpoint.
+
+    `chord_tone` = share of note onsets on a chord tone, `notes` per bar, `pitch_tv` = total variation of the histogram of
+    sounding pitches, `outside` = share of steps outside 60..83, `distinct` = share of bars that differ from all others.
+    """
+    states, previous, chords = val
+    rng = torch.Generator().manual_seed(1)
+    real = midinet_bar(states).argmax(-1)
+    fake = generator(torch.randn(len(states), config.n_noise, generator=rng),
+                     midinet_chords(triad_one_hot(chords)), midinet_bar(previous)).argmax(-1)
+
+    def onsets(bar):
+        return torch.cat([torch.ones(len(bar), 1, dtype=torch.bool), bar[:, 1:] != bar[:, :-1]], 1)
+
+    def chord_tone(bar):
+        mask = masks.repeat_interleave(8, 1)
+        return float(((mask >> (bar % 12)) & 1)[onsets(bar)].float().mean())
+
+    histograms = [torch.bincount(bar.flatten(), minlength=MIDI_ROWS) / bar.numel() for bar in (real, fake)]
+    return {"chord_tone": chord_tone(fake), "chord_tone_real": chord_tone(real),
+            "notes": float(onsets(fake).sum(1).float().mean()), "notes_real": float(onsets(real).sum(1).float().mean()),
+            "pitch_tv": float(0.5 * (histograms[0] - histograms[1]).abs().sum()),
+            "outside": float(((fake < 60) | (fake > 83)).float().mean()),
+            "distinct": len(torch.unique(fake, dim=0)) / len(fake)}
+
+
+def train_midinet(config, data, output):
+    """The released recipe: D once, G `g_updates` times on the same batch, feature matching and mean-bar terms."""
+    torch.manual_seed(config.seed)
+    generator = torch.Generator().manual_seed(config.seed)
+    train, sha256 = load_bars(data, "train")
+    val_bars, _ = load_bars(data, "val")
+    train, val = as_tensors(train), as_tensors(val_bars)
+    masks = torch.from_numpy(val_bars.chord_masks.astype(np.int64))
+    run = Run(output, config, sha256)
+    g, d = midinet_from(config), MidiNetDiscriminator(config.chords)
+    init_midinet(g)
+    init_midinet(d)
+    g_optimiser = torch.optim.Adam(g.parameters(), lr=config.g_learning_rate, betas=(config.beta1, 0.999))
+    d_optimiser = torch.optim.Adam(d.parameters(), lr=config.d_learning_rate, betas=(config.beta1, 0.999))
+    bce = F.binary_cross_entropy_with_logits
+    stream = batches(train, config.batch_size, generator)
+    sums = {}
+    for step in tqdm(range(1, config.n_steps + 1), desc="midinet", unit="step", mininterval=10):
+        states, previous, triads = next(stream)
+        real, previous, chords = midinet_bar(states), midinet_bar(previous), midinet_chords(triad_one_hot(triads))
+        noise = torch.randn(len(real), config.n_noise, generator=generator)
+        fake = torch.sigmoid(g(noise, chords, previous))
+        real_logit, real_features = d(real, chords)
+        fake_logit, _ = d(fake.detach(), chords)
+        d_loss = bce(real_logit, torch.full_like(real_logit, config.real_label)) + bce(fake_logit, torch.zeros_like(fake_logit))
+        d_optimiser.zero_grad(set_to_none=True)
+        d_loss.backward()
+        d_optimiser.step()
+        real_features = real_features.detach().mean(0)
+        for update in range(config.g_updates):
+            if update:
+                fake = torch.sigmoid(g(noise, chords, previous))
+            fake_logit, fake_features = d(fake, chords)
+            # Batch means compared, summed over elements, halved: the released code's nn.l2_loss.
+            features = 0.5 * (fake_features.mean(0) - real_features).square().sum()
+            mean_bar = 0.5 * (fake.mean(0) - real.mean(0)).square().sum()
+            adversarial = bce(fake_logit, torch.ones_like(fake_logit))
+            g_loss = adversarial + config.feature_weight * features + config.mean_bar_weight * mean_bar
+            g_optimiser.zero_grad(set_to_none=True)
+            g_loss.backward()
+            g_optimiser.step()
+        for name, value in {"d_loss": d_loss, "adversarial": adversarial, "features": features, "mean_bar": mean_bar}.items():
+            sums[name] = sums.get(name, 0.0) + value.item()
+        if step % config.validate_every == 0 or step == config.n_steps:
+            kept = copy.deepcopy(g)
+            recalibrate(kept, train, config.n_noise)
+            figures = midinet_figures(kept, config, val, masks)
+            run.log(step=step, **{name: value / config.validate_every for name, value in sums.items()}, **figures)
+            sums = {}
+            # Every checkpoint is kept: adversarial losses do not track quality, so the choice is made afterwards.
+            run.save(name=f"checkpoint-{step:06}.pt", state=kept.state_dict(), steps=step, figures=figures)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config", type=Path, required=True)
+    parser.add_argument("--data", type=Path, required=True, help=".npz of prepare.py")
+    parser.add_argument("--output", type=Path, required=True, help="folder for checkpoints and the log")
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    args = parser.parse_args()
+    config = load_config(args.config)
+    torch.set_num_threads(args.threads)
+    train = {"melody": train_melody, "midinet": train_midinet}[config.kind]
+    train(config, args.data, args.output)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
