@@ -1,11 +1,13 @@
 //! Barline: a neural MIDI generator.
 //!
 //! The pure part (`music`, `generate`, `player`, `engine`) builds alone with `--no-default-features` and can be embedded in a
-//! game; the rest are edges: `inference` (ONNX), `plugin` (CLAP, VST3), `editor`, and the programs in `bin`.
+//! game; the rest are edges: `inference` (ONNX), `export` (files), `plugin` (CLAP, VST3), `editor`, and the programs in `bin`.
 //! `ARCHITECTURE.md` at the project's root says how the parts fit.
 #![forbid(unsafe_code)]
 
 pub mod engine;
+#[cfg(feature = "export")]
+pub mod export;
 pub mod generate;
 #[cfg(feature = "inference")]
 pub mod inference;
