@@ -95,7 +95,7 @@ pub struct Velocity(u8);
 impl Velocity {
     /// The nearest velocity within 1 to 127.
     #[must_use]
-    #[expect(clippy::cast_possible_truncation, reason = "clamped to 1..=127 first")]
+    #[expect(clippy::cast_sign_loss, reason = "clamped to 1..=127 first")]
     pub fn clamped(value: i32) -> Self {
         Self(value.clamp(1, 127) as u8)
     }
