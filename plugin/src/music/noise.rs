@@ -111,7 +111,7 @@ impl Address {
 pub struct Draw(u64);
 
 /// A little above ln 2, so that rounding cannot push a value over its bound.
-const LN_2_ABOVE: f32 = 0.693_15;
+const LN_2_ABOVE: f32 = std::f32::consts::LN_2 * 1.000_01;
 
 impl Draw {
     /// Uniform on the open interval (0, 1).

@@ -1,0 +1,38 @@
+//! A pattern as a list of notes: what the command line writes and the editor draws. The player's own sequencer, so the same notes.
+//! Any thread but the audio thread.
+
+use super::sequencer::{Event, EventKind, Knobs, Sequencer};
+use crate::{
+    generate::Pattern,
+    music::{
+        note::{Channel, Note, Pitch, Velocity},
+        time::{Ticks, TimeSignature},
+    },
+};
+use std::collections::HashMap;
+
+/// The notes of the first `n_bars` bars of the song, by onset, channel and pitch. What still sounds at the end is closed there.
+#[must_use]
+pub fn render(pattern: &Pattern, knobs: &Knobs, meter: TimeSignature, n_bars: u32) -> Vec<Note> {
+    let mut notes = Vec::new();
+    let mut sounding: HashMap<(Channel, Pitch), (Ticks, Velocity)> = HashMap::new();
+    let mut take = |event: Event| match event.kind {
+        EventKind::On(velocity) => {
+            sounding.insert((event.channel, event.pitch), (event.at, velocity));
+        }
+        EventKind::Off => {
+            if let Some((onset, velocity)) = sounding.remove(&(event.channel, event.pitch)) {
+                let duration = Ticks((event.at.0 - onset.0).max(1));
+                notes.push(Note { onset, duration, channel: event.channel, pitch: event.pitch, velocity });
+            }
+        }
+    };
+    let mut sequencer = Sequencer::new();
+    let bar_ticks = meter.bar().0;
+    for bar in 0..i64::from(n_bars) {
+        sequencer.run(Some(pattern), knobs, meter, Ticks(bar * bar_ticks), Ticks((bar + 1) * bar_ticks), &mut take);
+    }
+    sequencer.release(Ticks(i64::from(n_bars) * bar_ticks), &mut take);
+    notes.sort_by_key(|note| (note.onset, note.channel, note.pitch));
+    notes
+}
