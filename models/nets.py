@@ -341,16 +341,18 @@ class Melody(nn.Module):
         known = torch.cat([self.degrees_here(sounding, maps), self.degrees_here(same_order, maps)], -1)
         return torch.cat([sounding, same_order], -1), known
 
-    def forward(self, states, previous, chords):
-        """Teacher-forced log-probabilities of real bars.
+    def rhythm_log_prob(self, states, previous, chords):
+        """Teacher-forced log p(rhythm) of real bars in nats (B,): states, previous (B, 16) of 0..37, 255 = no bar; chords (B, 2)."""
+        previous, chords = state_one_hot(previous), triad_one_hot(chords)
+        _, degrees, relation, _ = self.relate(chords, previous)
+        truth = F.one_hot(rhythm_of(states), N_RHYTHM).float()
+        return (self.rhythm(previous, degrees, relation, truth) * truth).sum((1, 2))
 
-        states, previous (B, 16) of 0..37 (255 = no bar), chords (B, 2) of -1..23 -> rhythm (B,) and pitch (B,) in nats.
-        """
+    def pitch_log_prob(self, states, previous, chords):
+        """Teacher-forced log p(pitches | rhythm) of real bars in nats (B,); arguments as `rhythm_log_prob`."""
         bar, previous, chords = state_one_hot(states), state_one_hot(previous), triad_one_hot(chords)
         maps, degrees, relation, slots = self.relate(chords, previous)
         truth = F.one_hot(rhythm_of(states), N_RHYTHM).float()
-        rhythm = (self.rhythm(previous, degrees, relation, truth) * truth).sum((1, 2))
-
         onset = truth[..., ONSET_R:ONSET_R + 1]
         given, known = self.known_pitches(previous, maps, onset)
         gates, hidden = self.pitch.begin(previous, degrees, relation, slots, truth, known)
@@ -370,7 +372,7 @@ class Melody(nn.Module):
         hidden, origins = (x.reshape(-1, SLOTS_PER_BAR, STEPS_PER_SLOT, x.shape[-1])
                            for x in (torch.stack(outputs, 1), torch.cat([last, second, given], -1)))
         logits = self.pitch.logits(hidden, maps, origins, self.tables.spread_gathered).reshape(pitches.shape)
-        return rhythm, (torch.log_softmax(logits, -1) * pitches).sum((1, 2))
+        return (torch.log_softmax(logits, -1) * pitches).sum((1, 2))
 
 
 class MelodySampler(nn.Module):

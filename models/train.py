@@ -44,7 +44,8 @@ class MelodyConfig:
     chord_dropout: float
     previous_dropout: float
     batch_size: int
-    n_steps: int
+    rhythm_steps: int
+    pitch_steps: int
     learning_rate: float
     warmup_steps: int
     weight_decay: float
@@ -74,6 +75,7 @@ class MidiNetConfig:
     d_learning_rate: float
     beta1: float
     validate_every: int
+    bf16: bool
 
 
 KINDS = {"melody": MelodyConfig, "midinet": MidiNetConfig}
@@ -185,72 +187,69 @@ def melody_from(config):
 
 
 @torch.no_grad()
-def melody_nll(net, tensors, batch_size=1024):
-    """Mean negative log-likelihood per bar: (rhythm, pitch) in nats."""
+def melody_nll(net, stage, tensors, batch_size=1024):
+    """Mean negative log-likelihood per bar of a stage ("rhythm" or "pitch") in nats."""
     net.eval()
-    total = torch.zeros(2)
-    for start in range(0, len(tensors[0]), batch_size):
-        rhythm, pitch = net(*(x[start:start + batch_size] for x in tensors))
-        total -= torch.stack([rhythm.sum(), pitch.sum()])
+    log_prob = getattr(net, f"{stage}_log_prob")
+    parts = [log_prob(*(x[start:start + batch_size] for x in tensors)) for start in range(0, len(tensors[0]), batch_size)]
     net.train()
-    return [float(x) for x in total / len(tensors[0])]
+    return -float(torch.cat(parts).mean())
 
 
 def train_melody(config, data, output):
-    """Maximum likelihood with dropout, weight decay and EMA; each stage keeps the EMA weights of its own best validation.
+    """Maximum likelihood with dropout, weight decay and EMA, one stage after the other; each keeps its best EMA weights.
 
-    The stages share no parameters and overfit at different times: rhythm first, since transposing does not vary it.
+    The stages share no parameters and need schedules of their own. A schedule that ends about where validation would turn
+    gives a lower loss than stopping a longer one early: the last, small steps are worth it.
     """
     torch.manual_seed(config.seed)
     generator = torch.Generator().manual_seed(config.seed)
     train, sha256 = load_bars(data, "train")
     train, val = as_tensors(train), as_tensors(load_bars(data, "val")[0])
     run = Run(output, config, sha256)
-    net = melody_from(config)
-    ema = copy.deepcopy(net)
-    best = copy.deepcopy(net)
-    decay = [p for p in net.parameters() if p.ndim > 1]
-    rest = [p for p in net.parameters() if p.ndim <= 1]
-    optimiser = torch.optim.AdamW([{"params": decay, "weight_decay": config.weight_decay},
-                                   {"params": rest, "weight_decay": 0.0}], lr=config.learning_rate, betas=(0.9, 0.99))
-    stages = {"rhythm": math.inf, "pitch": math.inf}
-    best_step = dict.fromkeys(stages, 0)
-    stream = batches(train, config.batch_size, generator)
-    progress = tqdm(range(1, config.n_steps + 1), desc="melody", unit="step", mininterval=10)
-    losses = []
-    for step in progress:
-        states, previous, chords = next(stream)
-        # A dropped chord teaches to play without one; a dropped previous bar teaches the first bar.
-        drop = torch.rand(2, len(states), 1, generator=generator)
-        chords = torch.where(drop[0] < config.chord_dropout, -1, chords)
-        tied = states[:, :1] == HOLD  # a bar that begins with a hold cannot be a first bar
-        previous = torch.where((drop[1] < config.previous_dropout) & ~tied, NO_BAR, previous)
-        warm = min(1.0, step / config.warmup_steps)
-        for group in optimiser.param_groups:
-            group["lr"] = config.learning_rate * warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * step / config.n_steps)))
-        with torch.autocast("cpu", torch.bfloat16, enabled=config.bf16):
-            rhythm, pitch = net(states, previous, chords)
-            loss = -(rhythm + pitch).float().mean()
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(net.parameters(), 5.0)
-        optimiser.step()
-        losses.append([-rhythm.detach().mean().item(), -pitch.detach().mean().item()])
-        weight = min(config.ema_decay, step / (step + 10))
-        with torch.no_grad():
-            for slow, fast in zip(ema.parameters(), net.parameters()):
-                slow.lerp_(fast, 1 - weight)
-        if step % config.validate_every == 0 or step == config.n_steps:
-            nll = dict(zip(stages, melody_nll(ema, val)))
-            mean = np.mean(losses, 0)
-            losses = []
-            run.log(step=step, train_rhythm=float(mean[0]), train_pitch=float(mean[1]),
-                    val_rhythm=nll["rhythm"], val_pitch=nll["pitch"])
-            for stage, value in nll.items():
-                if value < stages[stage]:
-                    stages[stage], best_step[stage] = value, step
-                    getattr(best, stage).load_state_dict(getattr(ema, stage).state_dict())
-            run.save(state=best.state_dict(), steps=step, best_step=best_step, val_nll=stages)
+    best = melody_from(config)
+    val_nll, best_step = {}, {}
+    for stage, n_steps in {"rhythm": config.rhythm_steps, "pitch": config.pitch_steps}.items():
+        # Both start from the same seed, so the second stage does not depend on the length of the first.
+        torch.manual_seed(config.seed)
+        net = melody_from(config)
+        ema = copy.deepcopy(net)
+        part, slow_part = getattr(net, stage), getattr(ema, stage)
+        log_prob = getattr(net, f"{stage}_log_prob")
+        groups = [{"params": [p for p in part.parameters() if p.ndim > 1], "weight_decay": config.weight_decay},
+                  {"params": [p for p in part.parameters() if p.ndim <= 1], "weight_decay": 0.0}]
+        optimiser = torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.99), fused=True)
+        stream = batches(train, config.batch_size, generator)
+        val_nll[stage], losses = math.inf, []
+        for step in tqdm(range(1, n_steps + 1), desc=stage, unit="step", mininterval=10):
+            states, previous, chords = next(stream)
+            # A dropped chord teaches to play without one; a dropped previous bar teaches the first bar.
+            drop = torch.rand(2, len(states), 1, generator=generator)
+            chords = torch.where(drop[0] < config.chord_dropout, -1, chords)
+            tied = states[:, :1] == HOLD  # a bar that begins with a hold cannot be a first bar
+            previous = torch.where((drop[1] < config.previous_dropout) & ~tied, NO_BAR, previous)
+            cosine = 0.5 * (1 + math.cos(math.pi * step / n_steps))
+            for group in optimiser.param_groups:
+                group["lr"] = config.learning_rate * min(1.0, step / config.warmup_steps) * (0.01 + 0.99 * cosine)
+            with torch.autocast("cpu", torch.bfloat16, enabled=config.bf16):
+                loss = -log_prob(states, previous, chords).float().mean()
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            nn.utils.clip_grad_norm_(part.parameters(), 5.0)
+            optimiser.step()
+            losses.append(loss.item())
+            weight = min(config.ema_decay, step / (step + 10))
+            with torch.no_grad():
+                for slow, fast in zip(slow_part.parameters(), part.parameters()):
+                    slow.lerp_(fast, 1 - weight)
+            if step % config.validate_every == 0 or step == n_steps:
+                nll = melody_nll(ema, stage, val)
+                run.log(stage=stage, step=step, train=float(np.mean(losses)), val=nll)
+                losses = []
+                if nll < val_nll[stage]:
+                    val_nll[stage], best_step[stage] = nll, step
+                    getattr(best, stage).load_state_dict(slow_part.state_dict())
+                    run.save(state=best.state_dict(), steps=sum(best_step.values()), best_step=best_step, val_nll=val_nll)
 
 
 def midinet_from(config):
@@ -326,8 +325,8 @@ def train_midinet(config, data, output):
     g, d = midinet_from(config), MidiNetDiscriminator(config.chords)
     init_midinet(g)
     init_midinet(d)
-    g_optimiser = torch.optim.Adam(g.parameters(), lr=config.g_learning_rate, betas=(config.beta1, 0.999))
-    d_optimiser = torch.optim.Adam(d.parameters(), lr=config.d_learning_rate, betas=(config.beta1, 0.999))
+    g_optimiser = torch.optim.Adam(g.parameters(), lr=config.g_learning_rate, betas=(config.beta1, 0.999), fused=True)
+    d_optimiser = torch.optim.Adam(d.parameters(), lr=config.d_learning_rate, betas=(config.beta1, 0.999), fused=True)
     bce = F.binary_cross_entropy_with_logits
     stream = batches(train, config.batch_size, generator)
     sums = {}
@@ -335,22 +334,25 @@ def train_midinet(config, data, output):
         states, previous, triads = next(stream)
         real, previous, chords = midinet_bar(states), midinet_bar(previous), midinet_chords(triad_one_hot(triads))
         noise = torch.randn(len(real), config.n_noise, generator=generator)
-        fake = torch.sigmoid(g(noise, chords, previous))
-        real_logit, real_features = d(real, chords)
-        fake_logit, _ = d(fake.detach(), chords)
-        d_loss = bce(real_logit, torch.full_like(real_logit, config.real_label)) + bce(fake_logit, torch.zeros_like(fake_logit))
+        with torch.autocast("cpu", torch.bfloat16, enabled=config.bf16):
+            fake = torch.sigmoid(g(noise, chords, previous))
+            real_logit, real_features = d(real, chords)
+            fake_logit, _ = d(fake.detach(), chords)
+        d_loss = (bce(real_logit.float(), torch.full_like(real_logit.float(), config.real_label))
+                  + bce(fake_logit.float(), torch.zeros_like(fake_logit.float())))
         d_optimiser.zero_grad(set_to_none=True)
         d_loss.backward()
         d_optimiser.step()
-        real_features = real_features.detach().mean(0)
+        real_features = real_features.detach().float().mean(0)
         for update in range(config.g_updates):
-            if update:
-                fake = torch.sigmoid(g(noise, chords, previous))
-            fake_logit, fake_features = d(fake, chords)
+            with torch.autocast("cpu", torch.bfloat16, enabled=config.bf16):
+                if update:
+                    fake = torch.sigmoid(g(noise, chords, previous))
+                fake_logit, fake_features = d(fake, chords)
             # Batch means compared, summed over elements, halved: the released code's nn.l2_loss.
-            features = 0.5 * (fake_features.mean(0) - real_features).square().sum()
-            mean_bar = 0.5 * (fake.mean(0) - real.mean(0)).square().sum()
-            adversarial = bce(fake_logit, torch.ones_like(fake_logit))
+            features = 0.5 * (fake_features.float().mean(0) - real_features).square().sum()
+            mean_bar = 0.5 * (fake.float().mean(0) - real.mean(0)).square().sum()
+            adversarial = bce(fake_logit.float(), torch.ones_like(fake_logit.float()))
             g_loss = adversarial + config.feature_weight * features + config.mean_bar_weight * mean_bar
             g_optimiser.zero_grad(set_to_none=True)
             g_loss.backward()
