@@ -178,7 +178,7 @@ mod tests {
     #[test]
     fn every_field_changes_the_knobs_key() {
         let knobs = StructureKnobs { seed: 1, ..Default::default() };
-        let mut keys = vec![
+        let mut keys = [
             StructureKnobs::default(),
             knobs,
             StructureKnobs { take: 1, ..Default::default() },

@@ -1,0 +1,364 @@
+//! The engine with networks that hash their inputs, and instances that are played by hand.
+
+use super::*;
+use crate::{
+    generate::{
+        Generator, Manifest, ModelError, ModelId, Pattern, PatternSpec, Span, build as build_pattern,
+        build::tests::{Fake, spec},
+        generator::{Backend, GenerateError, PhraseInput},
+        manifest::tests::tiny,
+    },
+    music::time::Ticks,
+};
+use std::{sync::atomic::AtomicUsize, time::Instant};
+
+/// Models: `tiny`, the default; `other`, of another id; `broken` fails at its third bar; `panics` panics there.
+#[derive(Default)]
+struct Provider {
+    n_loads: Arc<AtomicUsize>,
+    n_runs: Arc<AtomicUsize>,
+}
+
+struct Model {
+    fake: Fake,
+    panics_at: Option<usize>,
+    n_runs: Arc<AtomicUsize>,
+}
+
+impl Generator for Model {
+    fn manifest(&self) -> &Manifest {
+        self.fake.manifest()
+    }
+    fn sha256(&self) -> &str {
+        self.fake.sha256()
+    }
+    fn backend(&self) -> &Backend {
+        self.fake.backend()
+    }
+    fn generate(&mut self, input: &PhraseInput) -> Result<Vec<f32>, GenerateError> {
+        self.n_runs.fetch_add(1, Ordering::SeqCst);
+        assert!(self.panics_at.is_none_or(|n| self.fake.n_calls < n), "as told");
+        self.fake.generate(input)
+    }
+}
+
+impl ModelProvider for Provider {
+    fn default_model(&self) -> &str {
+        "tiny"
+    }
+
+    fn load(&mut self, model: &str) -> Result<Box<dyn Generator>, ModelError> {
+        self.n_loads.fetch_add(1, Ordering::SeqCst);
+        let mut manifest = tiny();
+        manifest.id = model.into();
+        let mut model = Model { fake: Fake::new(manifest), panics_at: None, n_runs: Arc::clone(&self.n_runs) };
+        match model.fake.manifest.id.as_str() {
+            "tiny" | "other" => (),
+            "broken" => model.fake.fails_at = Some(2),
+            "panics" => model.panics_at = Some(2),
+            _ => return Err(ModelError::NoManifest),
+        }
+        Ok(Box::new(model))
+    }
+}
+
+/// An instance whose wishes the test changes; its key is a count of the changes.
+#[derive(Clone)]
+struct Hand(Arc<Mutex<Wanted>>);
+
+impl Hand {
+    fn new(spec: PatternSpec) -> Self {
+        let wanted = Wanted { key: 71, spec, model: String::new(), takeover: Takeover::BarLine, saved: None };
+        Self(Arc::new(Mutex::new(wanted)))
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Wanted)) -> u64 {
+        let mut wanted = lock(&self.0);
+        change(&mut wanted);
+        wanted.key += 1;
+        wanted.key
+    }
+}
+
+impl PatternSource for Hand {
+    fn wanted(&mut self) -> Wanted {
+        lock(&self.0).clone()
+    }
+}
+
+fn await_delivery(port: &Port) -> Delivery {
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_secs(20) {
+        if let Some(delivery) = port.incoming.pop() {
+            return *delivery;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    panic!("nothing was delivered");
+}
+
+fn await_status(registration: &Registration, wanted: impl Fn(&Status) -> bool) -> Status {
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_secs(20) {
+        let status = registration.status();
+        if wanted(&status) {
+            return status;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    panic!("the status stayed {:?}", registration.status());
+}
+
+fn play(port: &Port, bar: i64, key: u64) {
+    port.set_playhead(Playhead { position: Ticks(bar * 1920), bar, playing: true, key, offline: false });
+}
+
+fn expected(model: &str, spec: &PatternSpec, first: u32, n: u32) -> Pattern {
+    let mut manifest = tiny();
+    manifest.id = model.into();
+    build_pattern(&mut Fake::new(manifest), spec, first, n, |_| ()).unwrap()
+}
+
+fn n_bars(pattern: &Pattern) -> u32 {
+    u32::try_from(pattern.roll.n_bars()).unwrap()
+}
+
+fn cells_of(pattern: &Pattern, first: u32, n: u32) -> &[i8] {
+    let n_bar_cells = pattern.roll.cells().len() / pattern.roll.n_bars();
+    let start = (first - pattern.first_bar) as usize;
+    &pattern.roll.cells()[start * n_bar_cells..(start + n as usize) * n_bar_cells]
+}
+
+#[test]
+fn a_finite_pattern_arrives_whole_and_once() {
+    let engine = Engine::start(Box::new(Provider::default()));
+    let (port, hand) = (Arc::new(Port::new()), Hand::new(spec()));
+    let registration = engine.register(Arc::clone(&port), Box::new(hand.clone()));
+    let delivery = await_delivery(&port);
+    assert_eq!(delivery.pattern, Pattern { key: 71, ..expected("tiny", &spec(), 0, 8) });
+    play(&port, 3, 71);
+    let status = await_status(&registration, |s| s.readiness == Readiness::Ready);
+    assert_eq!((status.model.as_str(), status.error), ("tiny", None));
+    assert_eq!(*status.pattern.unwrap(), delivery.pattern);
+    // The seed changes while it plays: another pattern, under the new key.
+    let key = hand.change(|w| w.spec.seed = 77);
+    let next = await_delivery(&port);
+    assert_eq!(next.pattern, Pattern { key, ..expected("tiny", &PatternSpec { seed: 77, ..spec() }, 0, 8) });
+    play(&port, 4, key);
+    std::thread::sleep(Duration::from_millis(60));
+    assert!(port.incoming.is_empty());
+}
+
+#[test]
+fn an_endless_pattern_stays_ahead_of_the_playhead() {
+    let engine = Engine::start(Box::new(Provider::default()));
+    let endless = PatternSpec { span: Span::Endless, ..spec() };
+    let (port, hand) = (Arc::new(Port::new()), Hand::new(endless.clone()));
+    let registration = engine.register(Arc::clone(&port), Box::new(hand));
+    let whole = expected("tiny", &endless, 0, 60);
+    let mut current = await_delivery(&port).pattern;
+    for bar in 0..40_u32 {
+        play(&port, i64::from(bar), 71);
+        // Two chains of three bars are there beyond the one that plays.
+        let until = (bar / 3 + 3) * 3;
+        while current.first_bar + n_bars(&current) < until {
+            current = await_delivery(&port).pattern;
+        }
+        let (first, n) = (current.first_bar, n_bars(&current));
+        assert!(first <= bar, "what was played is kept for loops");
+        assert_eq!(current.roll.cells(), cells_of(&whole, first, n), "bar {bar}");
+    }
+    // A jump far away, then back: what was there is delivered again.
+    play(&port, 901, 71);
+    while current.first_bar < 300 {
+        current = await_delivery(&port).pattern;
+    }
+    assert_eq!(cells_of(&current, 900, 3), expected("tiny", &endless, 900, 3).roll.cells());
+    let status = await_status(&registration, |s| s.readiness == Readiness::Ready);
+    assert_eq!(status.error, None);
+    play(&port, 5, 71);
+    while current.first_bar > 5 {
+        current = await_delivery(&port).pattern;
+    }
+    assert_eq!(cells_of(&current, 0, 6), cells_of(&whole, 0, 6));
+}
+
+#[test]
+fn a_refused_model_is_reported_and_the_default_plays() {
+    let engine = Engine::start(Box::new(Provider::default()));
+    let (port, hand) = (Arc::new(Port::new()), Hand::new(spec()));
+    hand.change(|w| w.model = "missing".into());
+    let registration = engine.register(Arc::clone(&port), Box::new(hand.clone()));
+    assert_eq!(await_delivery(&port).pattern.model.id, "tiny");
+    let status = await_status(&registration, |s| s.readiness == Readiness::Ready);
+    assert!(status.error.unwrap().contains("`tiny` plays instead"));
+    // Another model that exists clears it.
+    hand.change(|w| w.model = "other".into());
+    assert_eq!(await_delivery(&port).pattern.model.id, "other");
+    assert_eq!(await_status(&registration, |s| s.readiness == Readiness::Ready).error, None);
+}
+
+#[test]
+fn a_model_that_fails_while_running_is_replaced_by_the_default() {
+    let engine = Engine::start(Box::new(Provider::default()));
+    let (port, hand) = (Arc::new(Port::new()), Hand::new(spec()));
+    hand.change(|w| w.model = "broken".into());
+    let registration = engine.register(Arc::clone(&port), Box::new(hand));
+    assert_eq!(await_delivery(&port).pattern.model.id, "tiny");
+    let status = await_status(&registration, |s| s.readiness == Readiness::Ready);
+    assert!(status.error.unwrap().contains("as told"));
+}
+
+#[test]
+fn a_panic_in_a_network_is_contained_and_others_go_on() {
+    let engine = Engine::start(Box::new(Provider::default()));
+    let (bad_port, bad) = (Arc::new(Port::new()), Hand::new(spec()));
+    bad.change(|w| w.model = "panics".into());
+    let broken = engine.register(Arc::clone(&bad_port), Box::new(bad.clone()));
+    let status = await_status(&broken, |s| s.readiness == Readiness::Failed);
+    assert!(status.error.unwrap().contains("panicked"));
+    let (port, hand) = (Arc::new(Port::new()), Hand::new(spec()));
+    let _good = engine.register(Arc::clone(&port), Box::new(hand));
+    assert_eq!(await_delivery(&port).pattern.model.id, "tiny");
+    // And the one that panicked plays again as soon as it wants something else.
+    bad.change(|w| w.model = String::new());
+    assert_eq!(await_delivery(&bad_port).pattern.model.id, "tiny");
+}
+
+#[test]
+fn what_the_project_saved_plays_as_it_was_without_an_inference() {
+    let provider = Provider::default();
+    let n_runs = Arc::clone(&provider.n_runs);
+    let engine = Engine::start(Box::new(provider));
+    let (port, hand) = (Arc::new(Port::new()), Hand::new(spec()));
+    // Of another version of the model: other cells than this one would yield.
+    let mut saved = expected("tiny", &PatternSpec { seed: 1, ..spec() }, 0, 8);
+    saved.spec = spec();
+    saved.model = ModelId { id: "tiny".into(), sha256: "older".into() };
+    let key = hand.change(|w| w.saved = Some(Arc::new(saved.clone())));
+    let registration = engine.register(Arc::clone(&port), Box::new(hand.clone()));
+    assert_eq!(await_delivery(&port).pattern, Pattern { key, ..saved.clone() });
+    play(&port, 0, key);
+    let status = await_status(&registration, |s| !s.model.is_empty());
+    assert!(status.from_project && status.readiness == Readiness::Ready);
+    assert_eq!(n_runs.load(Ordering::SeqCst), 0);
+    // What does not fit is made anew.
+    let key = hand.change(|w| w.spec.take = 9);
+    let delivery = await_delivery(&port);
+    assert_eq!(delivery.pattern, Pattern { key, ..expected("tiny", &PatternSpec { take: 9, ..spec() }, 0, 8) });
+    assert!(!registration.status().from_project);
+    hand.change(|w| w.model = "other".into());
+    assert_eq!(await_delivery(&port).pattern.model.id, "other");
+}
+
+#[test]
+fn a_live_chord_is_heard_before_the_whole_pattern_is_there() {
+    let long = PatternSpec { span: Span::Bars(31), progression: "C".parse().unwrap(), ..spec() };
+    let engine = Engine::start(Box::new(Provider::default()));
+    let (port, hand) = (Arc::new(Port::new()), Hand::new(long.clone()));
+    let _registration = engine.register(Arc::clone(&port), Box::new(hand.clone()));
+    let before = await_delivery(&port).pattern;
+    play(&port, 31 + 13, 71);
+    let minor = PatternSpec { progression: "Am".parse().unwrap(), ..long.clone() };
+    let key = hand.change(|w| {
+        w.spec = minor.clone();
+        w.takeover = Takeover::NextStep;
+    });
+    let patched = await_delivery(&port);
+    let whole = expected("tiny", &minor, 0, 31);
+    assert_eq!((patched.pattern.key, patched.takeover), (key, Takeover::NextStep));
+    // The chain of bar 13 is new, the others are as before.
+    assert_eq!(cells_of(&patched.pattern, 12, 3), cells_of(&whole, 12, 3));
+    assert_eq!(cells_of(&patched.pattern, 0, 12), cells_of(&before, 0, 12));
+    assert_eq!(cells_of(&patched.pattern, 15, 16), cells_of(&before, 15, 16));
+    assert_eq!(await_delivery(&port).pattern, Pattern { key, ..whole });
+}
+
+#[test]
+fn a_primer_of_another_model_is_left_out_and_reported() {
+    let engine = Engine::start(Box::new(Provider::default()));
+    let foreign = PatternSpec { primer: vec![36; 16], ..spec() };
+    let (port, hand) = (Arc::new(Port::new()), Hand::new(foreign.clone()));
+    let registration = engine.register(Arc::clone(&port), Box::new(hand));
+    let pattern = await_delivery(&port).pattern;
+    let without = expected("tiny", &PatternSpec { primer: vec![], ..spec() }, 0, 8);
+    assert_eq!(pattern.roll, without.roll);
+    assert_eq!(pattern.spec, foreign);
+    let status = await_status(&registration, |s| s.readiness == Readiness::Ready);
+    assert!(status.error.unwrap().contains("primer"));
+}
+
+#[test]
+fn a_player_made_anew_is_given_its_pattern_again() {
+    let engine = Engine::start(Box::new(Provider::default()));
+    let (port, hand) = (Arc::new(Port::new()), Hand::new(spec()));
+    let _registration = engine.register(Arc::clone(&port), Box::new(hand));
+    let first = await_delivery(&port).pattern;
+    play(&port, 0, first.key);
+    std::thread::sleep(Duration::from_millis(100));
+    assert!(port.incoming.is_empty());
+    play(&port, 0, 0);
+    assert_eq!(await_delivery(&port).pattern, first);
+}
+
+#[test]
+fn a_player_that_does_not_run_finds_the_newest_pattern_in_the_end() {
+    let engine = Engine::start(Box::new(Provider::default()));
+    let (port, hand) = (Arc::new(Port::new()), Hand::new(spec()));
+    let registration = engine.register(Arc::clone(&port), Box::new(hand.clone()));
+    let mut key = 71;
+    for seed in 0..20 {
+        await_status(&registration, |s| s.pattern.as_ref().is_some_and(|p| p.key == key));
+        key = hand.change(|w| w.spec.seed = seed);
+    }
+    await_status(&registration, |s| s.pattern.as_ref().is_some_and(|p| p.key == key));
+    while await_delivery(&port).pattern.key != key {}
+}
+
+#[test]
+fn instances_share_a_model_and_the_last_one_ends_the_worker() {
+    let provider = Provider::default();
+    let n_loads = Arc::clone(&provider.n_loads);
+    let engine = Engine::start(Box::new(provider));
+    let shared = Arc::downgrade(&engine.shared);
+    let ports: Vec<Arc<Port>> = (0..5).map(|_| Arc::new(Port::new())).collect();
+    let registrations: Vec<Registration> = ports
+        .iter()
+        .zip(40..)
+        .map(|(port, seed)| engine.register(Arc::clone(port), Box::new(Hand::new(PatternSpec { seed, ..spec() }))))
+        .collect();
+    drop(engine);
+    for (port, seed) in ports.iter().zip(40..) {
+        assert_eq!(await_delivery(port).pattern.spec.seed, seed);
+    }
+    assert_eq!(n_loads.load(Ordering::SeqCst), 1);
+    for registration in registrations {
+        assert!(shared.upgrade().is_some());
+        drop(registration);
+    }
+    assert!(shared.upgrade().is_none());
+    assert!(ports.iter().all(|port| Arc::strong_count(port) == 1));
+}
+
+#[test]
+fn an_offline_render_then_what_plays_comes_first() {
+    let engine = Engine::start(Box::new(Provider::default()));
+    let idle: Vec<Arc<Port>> = (0..3).map(|_| Arc::new(Port::new())).collect();
+    let long = PatternSpec { span: Span::Bars(32), ..spec() };
+    let _idle: Vec<Registration> =
+        idle.iter().map(|p| engine.register(Arc::clone(p), Box::new(Hand::new(long.clone())))).collect();
+    let port = Arc::new(Port::new());
+    port.set_playhead(Playhead { playing: true, offline: true, ..Playhead::default() });
+    let _urgent = engine.register(Arc::clone(&port), Box::new(Hand::new(spec())));
+    assert_eq!(await_delivery(&port).pattern.roll.n_bars(), 8);
+    for port in idle {
+        assert_eq!(await_delivery(&port).pattern.roll.n_bars(), 32);
+    }
+}
+
+#[test]
+fn one_engine_serves_the_process() {
+    let first = Engine::global(|| Box::new(Provider::default()));
+    let second = Engine::global(|| panic!("there is one already"));
+    assert!(Arc::ptr_eq(&first, &second));
+}

@@ -1,0 +1,381 @@
+//! The worker: one thread per process, which polls every instance, runs the networks, and hands out patterns. It serves the
+//! instance whose bar sounds soonest, one inference at a time.
+
+use super::{
+    job::{Job, fits_saved},
+    port::{Delivery, Playhead, Port},
+    source::{PatternSource, Readiness, Status, Wanted},
+};
+use crate::generate::{GenerateError, Generator, ModelProvider, Pattern};
+use std::{
+    collections::HashMap,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+/// Pause between two looks while something plays.
+const POLL_PLAYING: Duration = Duration::from_millis(2);
+/// Pause between two looks while nothing does.
+const POLL_IDLE: Duration = Duration::from_millis(20);
+/// Pause after a failure, so that one that lasts does not keep a core busy.
+const BACK_OFF: Duration = Duration::from_secs(1);
+/// A player that has taken all it was given and does not play it was made anew: after this long it is given it again.
+const RESEND: Duration = Duration::from_millis(500);
+
+/// What the engine's handle and the worker share.
+pub(super) struct Shared {
+    /// Instances that the worker has not taken in yet.
+    pub joining: Mutex<Vec<Instance>>,
+    pub stop: AtomicBool,
+}
+
+/// An instance, as the worker keeps it.
+pub(super) struct Instance {
+    source: Box<dyn PatternSource>,
+    port: Arc<Port>,
+    status: Arc<Mutex<Status>>,
+    gone: Arc<AtomicBool>,
+    key: Option<u64>,
+    /// What is wanted and has no job yet.
+    fresh: Option<Wanted>,
+    job: Option<Job>,
+    /// Name under which the job's model is loaded.
+    model: String,
+    pending: Option<Box<Delivery>>,
+    last: Option<(Arc<Pattern>, Instant)>,
+    /// After a failure: not before then again.
+    rest_until: Option<Instant>,
+    /// Why another model than the one asked for plays.
+    fallback: Option<String>,
+    served: u64,
+}
+
+impl Instance {
+    pub fn new(source: Box<dyn PatternSource>, port: Arc<Port>, status: Arc<Mutex<Status>>, gone: Arc<AtomicBool>) -> Self {
+        Self {
+            source,
+            port,
+            status,
+            gone,
+            key: None,
+            fresh: None,
+            job: None,
+            model: String::new(),
+            pending: None,
+            last: None,
+            rest_until: None,
+            fallback: None,
+            served: 0,
+        }
+    }
+
+    fn tell(&self, change: impl FnOnce(&mut Status)) {
+        change(&mut self.status.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Looks for a change, and takes back what the player is done with.
+    fn poll(&mut self) {
+        while self.port.retired.pop().is_some() {}
+        // Without a key it has just failed: then only time makes it look again.
+        let is_resting = self.key.is_none() && self.rest_until.is_some_and(|until| Instant::now() < until);
+        if is_resting || self.key == Some(self.source.key()) {
+            return;
+        }
+        let wanted = self.source.wanted();
+        self.key = Some(wanted.key);
+        self.job = None;
+        self.rest_until = None;
+        self.fallback = None;
+        self.pending = None;
+        self.tell(|status| {
+            status.readiness = Readiness::Waiting;
+            status.from_project = false;
+        });
+        if let Some(saved) = wanted.saved.as_ref().filter(|saved| fits_saved(saved, &wanted)) {
+            let pattern = Pattern { key: wanted.key, ..Pattern::clone(saved) };
+            self.deliver(pattern, &wanted);
+            self.tell(|status| {
+                status.readiness = Readiness::Ready;
+                status.from_project = true;
+            });
+        }
+        self.fresh = Some(wanted);
+    }
+
+    fn deliver(&mut self, pattern: Pattern, wanted: &Wanted) {
+        let shown = Arc::new(pattern.clone());
+        self.tell(|status| status.pattern = Some(Arc::clone(&shown)));
+        self.last = Some((shown, Instant::now()));
+        self.pending = Some(Box::new(Delivery { pattern, takeover: wanted.takeover }));
+        self.flush();
+    }
+
+    /// Whether something with this key was handed out last.
+    fn plays(&self, key: u64) -> bool {
+        self.last.as_ref().is_some_and(|(pattern, _)| pattern.key == key)
+    }
+
+    /// Hands over what waits. A full queue keeps it: the player does not run.
+    fn flush(&mut self) {
+        if let Some(delivery) = self.pending.take() {
+            self.pending = self.port.incoming.push(delivery).err();
+        }
+    }
+
+    fn resend(&mut self, playhead: Playhead, takeover: super::port::Takeover) {
+        let is_idle = self.pending.is_none() && self.port.incoming.is_empty();
+        if let Some((pattern, at)) = &mut self.last
+            && is_idle
+            && playhead.key != pattern.key
+            && self.key == Some(pattern.key)
+            && at.elapsed() > RESEND
+        {
+            *at = Instant::now();
+            self.pending = Some(Box::new(Delivery { pattern: Pattern::clone(pattern), takeover }));
+            self.flush();
+        }
+    }
+
+    /// How urgent its next inference is; smaller is sooner. `None` when nothing is missing.
+    fn urgency(&self, playhead: Playhead, now: Instant) -> Option<(u8, u32, u64)> {
+        if self.rest_until.is_some_and(|until| now < until) {
+            return None;
+        }
+        let distance = match (&self.fresh, &self.job) {
+            // Only the model is to be loaded: the project's pattern plays.
+            (Some(wanted), _) if self.plays(wanted.key) => u32::MAX,
+            (Some(_), _) => 0,
+            (None, Some(job)) => job.next(playhead)?.1,
+            (None, None) => return None,
+        };
+        // An offline render may be waiting inside `process`.
+        let class = if playhead.offline { 0 } else { u8::from(!playhead.playing) + 1 };
+        Some((class, distance, self.served))
+    }
+}
+
+/// A network in memory, shared by all instances.
+struct Loaded {
+    generator: Box<dyn Generator>,
+    n_runs: u32,
+    total: Duration,
+}
+
+/// The worker's own state.
+pub(super) struct Worker {
+    shared: Arc<Shared>,
+    provider: Box<dyn ModelProvider>,
+    instances: Vec<Instance>,
+    models: HashMap<String, Loaded>,
+    n_served: u64,
+}
+
+impl Worker {
+    pub fn new(shared: Arc<Shared>, provider: Box<dyn ModelProvider>) -> Self {
+        Self { shared, provider, instances: Vec::new(), models: HashMap::new(), n_served: 0 }
+    }
+
+    /// Runs until the engine stops it.
+    pub fn run(&mut self) {
+        while !self.shared.stop.load(Ordering::Acquire) {
+            match self.turn() {
+                Some(pause) => std::thread::park_timeout(pause),
+                // Work remains: whoever waits for this core comes first all the same.
+                None => std::thread::yield_now(),
+            }
+        }
+    }
+
+    /// Polls everybody and serves one. Yields the pause until the next turn, or `None` when work remains.
+    fn turn(&mut self) -> Option<Duration> {
+        let mut joining = self.shared.joining.lock().unwrap_or_else(PoisonError::into_inner);
+        self.instances.append(&mut joining);
+        drop(joining);
+        self.instances.retain(|instance| !instance.gone.load(Ordering::Acquire));
+        let now = Instant::now();
+        let mut best = None;
+        let mut is_playing = false;
+        for (idx, instance) in self.instances.iter_mut().enumerate() {
+            let playhead = instance.port.playhead();
+            is_playing |= playhead.playing || playhead.offline;
+            let looked = catch_unwind(AssertUnwindSafe(|| {
+                instance.poll();
+                instance.flush();
+                let urgency = instance.urgency(playhead, now);
+                hand_out(instance, playhead);
+                urgency
+            }));
+            match looked {
+                Ok(Some(urgency)) if best.is_none_or(|(least, _)| urgency < least) => best = Some((urgency, idx)),
+                Ok(_) => (),
+                Err(_) => fail(instance, "the worker panicked while looking at this instance".into()),
+            }
+        }
+        let Some((_, idx)) = best else {
+            return Some(if is_playing { POLL_PLAYING } else { POLL_IDLE });
+        };
+        self.serve(idx);
+        None
+    }
+
+    /// One step for one instance: loading its model, or one inference.
+    fn serve(&mut self, idx: usize) {
+        self.n_served += 1;
+        let Some(instance) = self.instances.get_mut(idx) else { return };
+        instance.served = self.n_served;
+        let (models, provider) = (&mut self.models, &mut self.provider);
+        let served = catch_unwind(AssertUnwindSafe(|| match instance.fresh.take() {
+            Some(wanted) => start(instance, wanted, models, provider.as_mut()),
+            None => advance(instance, models, provider.as_ref()),
+        }));
+        match served {
+            Ok(Ok(())) => (),
+            Ok(Err(reason)) => fail(instance, reason),
+            Err(_) => {
+                // Whatever the network left behind is not to be trusted.
+                self.models.remove(&instance.model);
+                instance.key = None;
+                fail(instance, format!("the worker panicked while running model `{}`; it was loaded anew", instance.model));
+            }
+        }
+        let used: Vec<&str> = self.instances.iter().map(|i| i.model.as_str()).collect();
+        self.models.retain(|name, _| used.contains(&name.as_str()));
+    }
+}
+
+/// Begins what is wanted: with the model asked for, or, where that is refused, with the default one.
+fn start(
+    instance: &mut Instance,
+    wanted: Wanted,
+    models: &mut HashMap<String, Loaded>,
+    provider: &mut dyn ModelProvider,
+) -> Result<(), String> {
+    let default = provider.default_model().to_owned();
+    let asked = if wanted.model.is_empty() { default.clone() } else { wanted.model.clone() };
+    let refused = match load(&asked, models, provider) {
+        Ok(()) => {
+            instance.model = asked;
+            None
+        }
+        Err(reason) if asked == default => return Err(reason),
+        Err(reason) => {
+            load(&default, models, provider).map_err(|second| format!("{reason}; and {second}"))?;
+            instance.model.clone_from(&default);
+            Some(if instance.plays(wanted.key) {
+                format!("{reason}; the pattern saved with the project plays, `{default}` makes what comes next")
+            } else {
+                format!("{reason}; `{default}` plays instead")
+            })
+        }
+    };
+    let Some(loaded) = models.get(&instance.model) else { return Err("the model is gone".into()) };
+    let error = refused.or_else(|| instance.fallback.take());
+    begin(instance, wanted, loaded, error);
+    Ok(())
+}
+
+fn load(name: &str, models: &mut HashMap<String, Loaded>, provider: &mut dyn ModelProvider) -> Result<(), String> {
+    if !models.contains_key(name) {
+        let generator = provider.load(name).map_err(|e| e.to_string())?;
+        models.insert(name.to_owned(), Loaded { generator, n_runs: 0, total: Duration::ZERO });
+    }
+    Ok(())
+}
+
+fn begin(instance: &mut Instance, wanted: Wanted, loaded: &Loaded, mut error: Option<String>) {
+    let generator = loaded.generator.as_ref();
+    let manifest = generator.manifest();
+    let mut spec = wanted.spec.clone();
+    if let Err(refused @ GenerateError::Primer { .. }) = crate::generate::Builder::new(generator, &spec, 0, 1) {
+        // The music goes on without it; the reason is shown.
+        spec.primer.clear();
+        error.get_or_insert_with(|| format!("{refused}; it is left out"));
+    }
+    instance.tell(|status| {
+        status.model.clone_from(&manifest.id);
+        status.model_name = format!("{} {}", manifest.name, manifest.version);
+        status.licence.clone_from(&manifest.licence);
+        status.attribution.clone_from(&manifest.attribution);
+        status.backend.clone_from(generator.backend());
+        status.inference_ms = loaded.mean_ms();
+        status.error = error;
+    });
+    // A finite pattern from the project is whole: only the model had to be there for what comes next.
+    let is_endless = wanted.spec.span == crate::generate::Span::Endless;
+    instance.job = (is_endless || !instance.plays(wanted.key)).then(|| Job::new(wanted, spec, generator));
+}
+
+/// One inference for an instance's job.
+fn advance(instance: &mut Instance, models: &mut HashMap<String, Loaded>, provider: &dyn ModelProvider) -> Result<(), String> {
+    let playhead = instance.port.playhead();
+    let (Some(job), Some(loaded)) = (&mut instance.job, models.get_mut(&instance.model)) else { return Ok(()) };
+    let Some((unit, _)) = job.next(playhead) else { return Ok(()) };
+    let start = Instant::now();
+    let stepped = job.step(unit, loaded.generator.as_mut());
+    match stepped {
+        Ok(()) => {
+            loaded.n_runs += 1;
+            loaded.total += start.elapsed();
+            let (mean_ms, readiness) = (loaded.mean_ms(), job.readiness(playhead));
+            instance.tell(|status| {
+                status.inference_ms = mean_ms;
+                status.readiness = readiness;
+            });
+            hand_out(instance, playhead);
+            Ok(())
+        }
+        Err(error) if instance.model == provider.default_model() => Err(error.to_string()),
+        Err(error) => {
+            // Another model than asked for is better than silence.
+            let default = provider.default_model().to_owned();
+            instance.fallback = Some(format!("{error}; `{default}` plays instead"));
+            instance.fresh = Some(Wanted { model: default, ..job.wanted.clone() });
+            instance.job = None;
+            Ok(())
+        }
+    }
+}
+
+impl Loaded {
+    fn mean_ms(&self) -> f64 {
+        if self.n_runs == 0 { 0.0 } else { self.total.as_secs_f64() * 1e3 / f64::from(self.n_runs) }
+    }
+}
+
+/// Hands the player what its job has ready.
+fn hand_out(instance: &mut Instance, playhead: Playhead) {
+    let Some(mut job) = instance.job.take() else {
+        instance.resend(playhead, super::port::Takeover::default());
+        return;
+    };
+    let before = instance.last.as_ref().map(|(pattern, _)| Arc::clone(pattern));
+    if let Some(pattern) = job.delivery(playhead, before.as_deref()) {
+        instance.deliver(pattern, &job.wanted);
+        let readiness = job.readiness(playhead);
+        instance.tell(|status| {
+            status.readiness = readiness;
+            status.from_project = false;
+        });
+    } else {
+        instance.resend(playhead, job.wanted.takeover);
+    }
+    instance.job = Some(job);
+}
+
+fn fail(instance: &mut Instance, reason: String) {
+    instance.rest_until = Some(Instant::now() + BACK_OFF);
+    // What was wanted is tried again after a while; what plays goes on.
+    if let Some(job) = instance.job.take() {
+        instance.fresh = Some(job.wanted);
+    } else if instance.fresh.is_none() {
+        instance.key = None;
+    }
+    instance.tell(|status| {
+        status.readiness = Readiness::Failed;
+        status.error = Some(reason);
+    });
+}
