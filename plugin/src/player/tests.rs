@@ -1,0 +1,689 @@
+//! The player against small models of hosts.
+
+use super::{
+    testing::{Rng, doubtful, mono, poly, random_knobs, written},
+    wait::WallClock,
+    *,
+};
+use crate::{
+    generate::{Pattern, Span},
+    music::note::{Channel, Pitch, Velocity},
+};
+use assert_no_alloc::assert_no_alloc;
+use std::{cell::Cell, collections::HashSet, time::Duration};
+
+// The framework brings its own guard with that feature, and a program has only one allocator.
+#[cfg(not(feature = "alloc-guard"))]
+#[global_allocator]
+static GUARD: assert_no_alloc::AllocDisabler = assert_no_alloc::AllocDisabler;
+
+const RATE: f32 = 48_000.0;
+
+/// A host's side of the notes: what it got, when, and whether it adds up.
+#[derive(Default)]
+struct Listener {
+    /// Samples since the start.
+    now: u64,
+    n_samples: u32,
+    last_offset: u32,
+    sounding: HashSet<(Channel, Pitch)>,
+    got: Vec<(u64, NoteEvent)>,
+    /// Of a hundred events, so many are refused.
+    refuses: u64,
+    rng: Option<Rng>,
+    refused: u64,
+}
+
+impl EventSink for Listener {
+    fn send(&mut self, offset_samples: u32, event: NoteEvent) -> bool {
+        assert!(offset_samples < self.n_samples, "offset {offset_samples} outside a block of {}", self.n_samples);
+        assert!(offset_samples >= self.last_offset, "time goes back from {} to {offset_samples}", self.last_offset);
+        if self.rng.as_mut().is_some_and(|rng| rng.chance(self.refuses)) {
+            self.refused += 1;
+            return false;
+        }
+        self.last_offset = offset_samples;
+        let note = (event.channel, event.pitch);
+        match event.kind {
+            EventKind::On(_) => assert!(self.sounding.insert(note), "{note:?} begins while it sounds"),
+            EventKind::Off => assert!(self.sounding.remove(&note), "{note:?} ends but does not sound"),
+        }
+        assert!(self.got.len() < self.got.capacity(), "the test's own table is too small");
+        self.got.push((self.now + u64::from(offset_samples), event));
+        true
+    }
+}
+
+/// How a host tells its position.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Telling {
+    Exact,
+    /// CLAP's fixed point.
+    FixedPoint,
+    /// Ardour: rounded to 1/1920 beat.
+    Rounded,
+    /// Carla without a timebase master: beats stand still, samples go on.
+    FrozenBeats,
+    SamplesOnly,
+    /// Neither goes on.
+    Stuck,
+    Nothing,
+}
+
+struct Host {
+    listener: Listener,
+    player: Player,
+    port: Port,
+    telling: Telling,
+    tempo: f64,
+    says_tempo: Option<f64>,
+    meter: (i32, i32),
+    beats: f64,
+    samples: i64,
+    playing: bool,
+    looping: Option<(f64, f64)>,
+    /// The host cuts blocks at the loop's end.
+    splits: bool,
+    offline: bool,
+    knobs: Knobs,
+    wanted: u64,
+    stuck_at: (f64, i64),
+}
+
+impl Host {
+    fn new() -> Self {
+        Self::with_player(Player::new())
+    }
+
+    fn with_player(player: Player) -> Self {
+        Self {
+            listener: Listener {
+                got: Vec::with_capacity(1 << 16),
+                sounding: HashSet::with_capacity(4096),
+                ..Listener::default()
+            },
+            player,
+            port: Port::new(),
+            telling: Telling::Exact,
+            tempo: 120.0,
+            says_tempo: Some(120.0),
+            meter: (4, 4),
+            beats: 0.0,
+            samples: 0,
+            playing: true,
+            looping: None,
+            splits: false,
+            offline: false,
+            knobs: Knobs::default(),
+            wanted: 0,
+            stuck_at: (0.0, 0),
+        }
+    }
+
+    fn playing(pattern: Pattern) -> Self {
+        let mut host = Self::new();
+        host.deliver(pattern, Takeover::BarLine);
+        host
+    }
+
+    fn deliver(&mut self, pattern: Pattern, takeover: Takeover) {
+        self.wanted = pattern.key;
+        while self.port.retired.pop().is_some() {}
+        let _ = self.port.incoming.push(Box::new(Delivery { pattern, takeover }));
+    }
+
+    fn tempo(&mut self, bpm: f64) {
+        (self.tempo, self.says_tempo) = (bpm, Some(bpm));
+    }
+
+    fn seek(&mut self, beats: f64) {
+        self.beats = beats;
+        self.samples = transport_samples(beats, self.tempo);
+    }
+
+    fn transport(&self) -> HostTransport {
+        let (pos_beats, pos_samples) = match self.telling {
+            Telling::Exact => (Some(self.beats), None),
+            Telling::FixedPoint => (Some((self.beats * f64::from(1_u32 << 31)).round() / f64::from(1_u32 << 31)), None),
+            Telling::Rounded => (Some((self.beats * 1920.0).round() / 1920.0), Some(self.samples)),
+            Telling::FrozenBeats => (Some(0.0), Some(self.samples)),
+            Telling::SamplesOnly => (None, Some(self.samples)),
+            Telling::Stuck => (Some(self.stuck_at.0), Some(self.stuck_at.1)),
+            Telling::Nothing => (None, None),
+        };
+        HostTransport {
+            playing: self.playing,
+            tempo: self.says_tempo,
+            pos_beats,
+            pos_samples,
+            meter: Some(self.meter),
+            loop_beats: self.looping,
+            offline: self.offline,
+        }
+    }
+
+    /// Processes one block, or several if the host cuts it at the loop's end.
+    fn block(&mut self, n_samples: u32) {
+        let per_sample = self.tempo / 60.0 / f64::from(RATE);
+        let mut left = n_samples;
+        while left > 0 {
+            let mut n = left;
+            let to_end = self.looping.filter(|_| self.playing).map(|(_, end)| (end - self.beats) / per_sample);
+            if let Some(to_end) = to_end.filter(|s| self.splits && *s > 0.5 && *s < f64::from(left)) {
+                #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to the block's length")]
+                let first = to_end.round() as u32;
+                n = first.clamp(1, left);
+            }
+            left -= n;
+            (self.listener.n_samples, self.listener.last_offset) = (n, 0);
+            let transport = self.transport();
+            let Self { player, listener, port, knobs, wanted, .. } = self;
+            assert_no_alloc(|| player.process(&transport, n, RATE, knobs, *wanted, port, listener));
+            self.listener.now += u64::from(n);
+            if self.playing {
+                self.beats += f64::from(n) * per_sample;
+                self.samples += i64::from(n);
+                if let Some((start, end)) = self.looping
+                    && self.beats > end - 1e-9
+                    && to_end.is_some_and(|s| s > 0.0)
+                {
+                    self.beats = if self.splits { start } else { start + (self.beats - end) % (end - start) };
+                    self.samples = transport_samples(self.beats, self.tempo);
+                }
+            }
+        }
+    }
+
+    fn blocks(&mut self, n_samples: u32, total: u32) {
+        let mut left = total;
+        while left > 0 {
+            self.block(n_samples.min(left));
+            left -= n_samples.min(left);
+        }
+    }
+
+    fn stop(&mut self) {
+        self.playing = false;
+        self.block(64);
+    }
+
+    /// `(sample, pitch, begins)` of everything got so far.
+    fn heard(&self) -> Vec<(u64, u8, bool)> {
+        self.listener.got.iter().map(|(at, e)| (*at, e.pitch.number(), e.kind != EventKind::Off)).collect()
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "small in tests")]
+fn transport_samples(beats: f64, tempo: f64) -> i64 {
+    (beats * 60.0 / tempo * f64::from(RATE)).round() as i64
+}
+
+fn music(key: u64) -> Pattern {
+    doubtful(key, vec![mono(48, 30, false)], 4, "C | Am | F G | Dm7")
+}
+
+#[test]
+fn notes_fall_on_the_samples_of_the_rendered_notes() {
+    for tempo in [120.0, 97.3, 180.0, 44.0] {
+        let mut host = Host::playing(music(41));
+        host.knobs = Knobs { chords: Channel::new(2), swing: 0.3, humanize_time: 0.6, note_length: 0.8, ..Knobs::default() };
+        host.tempo(tempo);
+        let per_tick = 60.0 / tempo * f64::from(RATE) / 480.0;
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            clippy::cast_precision_loss,
+            reason = "small, positive"
+        )]
+        let sample = |ticks: Ticks| (ticks.0 as f64 * per_tick).round() as u64;
+        #[expect(clippy::cast_possible_truncation, reason = "small")]
+        let total = sample(Ticks(8 * 1920)) as u32;
+        host.blocks(512, total);
+        let mut want = Vec::new();
+        for note in render(&music(41), &host.knobs, TimeSignature::default(), 8) {
+            want.push((sample(note.onset), true, note.channel, note.pitch));
+            want.push((sample(Ticks(note.onset.0 + note.duration.0)), false, note.channel, note.pitch));
+        }
+        want.retain(|(at, ..)| *at < u64::from(total));
+        want.sort_unstable();
+        let mut got: Vec<_> =
+            host.listener.got.iter().map(|(at, e)| (*at, e.kind != EventKind::Off, e.channel, e.pitch)).collect();
+        got.sort_unstable();
+        assert_eq!(got, want, "{tempo} bpm");
+    }
+}
+
+#[test]
+fn block_sizes_change_nothing() {
+    for (seed, telling) in [(1, Telling::Exact), (2, Telling::FixedPoint), (3, Telling::Rounded), (4, Telling::FrozenBeats)] {
+        let play = |n_samples| {
+            let mut host = Host::playing(music(seed));
+            host.knobs = Knobs { swing: 0.5, humanize_time: 1.0, note_length: 0.7, chords: Channel::new(0), ..Knobs::default() };
+            host.telling = telling;
+            // At 120 bpm and 44.1 kHz ticks fall between two samples; so they do at this tempo and 48 kHz.
+            host.tempo(127.999_999_999_999_99);
+            host.blocks(n_samples, 400_000);
+            host.heard()
+        };
+        let want = play(512);
+        assert!(want.len() > 100);
+        for n_samples in [1, 64, 333, 8192] {
+            assert_eq!(play(n_samples), want, "blocks of {n_samples}, {telling:?}");
+        }
+    }
+}
+
+#[test]
+fn every_pass_of_a_loop_is_the_same() {
+    for splits in [true, false] {
+        for (start, end) in [(0.0, 8.0), (5.0, 11.0), (4.25, 6.5)] {
+            for n_samples in [64, 512, 8192] {
+                let mut host = Host::playing(music(9));
+                (host.splits, host.looping) = (splits, Some((start, end)));
+                host.knobs.chords = Channel::new(3);
+                host.seek(start);
+                let pass = transport_samples(end - start, 120.0);
+                host.blocks(n_samples, u32::try_from(3 * pass).unwrap());
+                host.stop();
+                let heard = host.heard();
+                let pass = u64::try_from(pass).unwrap();
+                let of_pass = |n: u64| -> Vec<_> {
+                    heard.iter().filter(|(at, ..)| at / pass == n).map(|(at, pitch, on)| (at % pass, *pitch, *on)).collect()
+                };
+                // Ends at the loop's end fall on the next pass's first sample: compare what begins.
+                let begins = |n| -> Vec<_> { of_pass(n).into_iter().filter(|e| e.2).collect() };
+                assert!(begins(0).len() > 4);
+                assert_eq!(begins(1), begins(0), "{start} to {end}, blocks of {n_samples}, splits {splits}");
+                assert_eq!(of_pass(2), of_pass(1), "{start} to {end}, blocks of {n_samples}, splits {splits}");
+                assert!(host.listener.sounding.is_empty());
+            }
+        }
+    }
+}
+
+#[test]
+fn a_tempo_ramp_neither_loses_nor_doubles_notes() {
+    for telling in [Telling::Exact, Telling::Rounded] {
+        let mut host = Host::playing(music(12));
+        host.telling = telling;
+        let knobs = host.knobs;
+        while host.beats < 32.0 {
+            // The tempo told is that of the block's start; the position moves by the mean of the block.
+            let bpm = 60.0 + 8.0 * host.beats;
+            host.tempo(bpm * 1.000_5);
+            host.says_tempo = Some(bpm);
+            host.block(512);
+        }
+        host.stop();
+        let want = render(&music(12), &knobs, TimeSignature::default(), 8);
+        let begins: Vec<u8> = host.heard().into_iter().filter(|e| e.2).map(|e| e.1).collect();
+        let want: Vec<u8> = want.iter().filter(|n| n.onset.0 < 8 * 1920).map(|n| n.pitch.number()).collect();
+        assert_eq!(begins.get(..want.len()), Some(want.as_slice()), "{telling:?}");
+    }
+}
+
+#[test]
+fn nothing_plays_before_the_song_and_nothing_in_a_stuck_one() {
+    let mut host = Host::playing(written("0.1.", false));
+    host.meter = (1, 4);
+    host.seek(-752.0 / 24_000.0);
+    host.block(752);
+    assert_eq!(host.heard(), []);
+    host.block(64);
+    assert_eq!(host.heard(), [(752, 60, true)]);
+
+    let mut host = Host::playing(written("0.1.", false));
+    host.meter = (1, 4);
+    host.telling = Telling::Stuck;
+    host.blocks(512, 48_000);
+    assert!(host.heard().len() <= 2, "{:?}", host.heard());
+    assert!(host.listener.sounding.is_empty());
+    host.telling = Telling::Nothing;
+    host.blocks(512, 48_000);
+    assert!(host.heard().len() <= 2);
+}
+
+#[test]
+fn absurd_transports_are_survived() {
+    let absurd = [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, -1.0, 0.0, 1e-300, 1e300, 1e9, 1e12, -1e12, 999.0];
+    let mut host = Host::playing(music(1));
+    for tempo in absurd {
+        for beats in absurd {
+            for n_samples in [1, 512, 1 << 20] {
+                let transport = HostTransport {
+                    playing: true,
+                    tempo: Some(tempo),
+                    pos_beats: Some(beats),
+                    pos_samples: Some(i64::MIN),
+                    meter: Some((i32::MIN, 0)),
+                    loop_beats: Some((beats, tempo)),
+                    offline: false,
+                };
+                for rate in [RATE, 0.0, f32::NAN, 1.0, f32::MAX] {
+                    (host.listener.n_samples, host.listener.last_offset) = (n_samples, 0);
+                    host.listener.got.clear();
+                    host.player.process(&transport, n_samples, rate, &host.knobs, 1, &host.port, &mut host.listener);
+                    let overflow = HostTransport { pos_samples: Some(i64::MAX), pos_beats: None, ..transport };
+                    host.listener.last_offset = 0;
+                    host.player.process(&overflow, n_samples, rate, &host.knobs, 1, &host.port, &mut host.listener);
+                }
+            }
+        }
+    }
+    host.stop();
+    assert!(host.listener.sounding.is_empty());
+}
+
+#[test]
+fn another_pattern_comes_in_at_the_bar_line() {
+    let mut host = Host::playing(written("0------- 1-------", false));
+    host.meter = (2, 4);
+    host.blocks(512, 60_000);
+    let mut other = written("77777777 77777777", false);
+    other.key = 99;
+    host.deliver(other, Takeover::BarLine);
+    host.blocks(512, 48_000);
+    host.stop();
+    let heard = host.heard();
+    assert_eq!(
+        heard[..6],
+        [(0, 60, true), (48_000, 60, false), (48_000, 61, true), (96_000, 61, false), (96_000, 67, true), (102_000, 67, false)]
+    );
+    assert_eq!(host.port.playhead().key, 99);
+    assert!(host.port.retired.pop().is_some());
+}
+
+#[test]
+fn a_live_chord_comes_in_at_the_next_step() {
+    let mut host = Host::playing(written("0-------", false));
+    host.meter = (2, 4);
+    host.knobs.chords = Channel::new(1);
+    host.blocks(512, 7_000);
+    let mut other = written("0-2-----", false);
+    (other.key, other.spec.progression) = (99, "C".parse().unwrap());
+    host.deliver(other, Takeover::NextStep);
+    host.blocks(500, 10_000);
+    assert_eq!(host.heard()[..3], [(0, 60, true), (12_000, 60, false), (12_000, 62, true)]);
+    assert_eq!(host.heard()[3..].iter().map(|e| e.1).collect::<Vec<_>>(), [36, 52, 55, 60], "the chord comes with it");
+}
+
+#[test]
+fn a_knob_turned_back_keeps_the_pattern() {
+    let mut host = Host::playing(written("0-------", false));
+    host.meter = (2, 4);
+    host.blocks(512, 7_000);
+    let mut other = written("5-------", false);
+    other.key = 99;
+    host.deliver(other, Takeover::BarLine);
+    host.wanted = 7;
+    host.blocks(512, 90_000);
+    assert_eq!(host.port.playhead().key, 7);
+    assert!(host.heard().iter().all(|e| e.1 == 60));
+}
+
+#[test]
+fn a_full_retire_queue_loses_nothing() {
+    let mut host = Host::playing(written("0-------", false));
+    host.block(64);
+    while host.port.retired.push(Box::new(Delivery { pattern: music(1), takeover: Takeover::BarLine })).is_ok() {}
+    let mut other = written("5-------", false);
+    other.key = 99;
+    let _ = host.port.incoming.push(Box::new(Delivery { pattern: other, takeover: Takeover::BarLine }));
+    host.wanted = 99;
+    host.blocks(512, 100_000);
+    assert_eq!(host.port.playhead().key, 7);
+    assert_eq!(host.port.incoming.len(), 1);
+    host.port.retired.pop();
+    host.blocks(512, 100_000);
+    assert_eq!(host.port.playhead().key, 99);
+}
+
+#[test]
+fn an_endless_pattern_goes_on_from_window_to_window() {
+    let window = |first_bar| {
+        let mut pattern = written("0-1- 2-3-", false);
+        (pattern.first_bar, pattern.spec.span) = (first_bar, Span::Endless);
+        pattern
+    };
+    let mut host = Host::playing(window(0));
+    host.meter = (1, 4);
+    host.blocks(512, 30_000);
+    host.deliver(window(1), Takeover::BarLine);
+    host.blocks(512, 24_000 * 4 - 30_000);
+    assert_eq!(
+        host.heard().into_iter().filter(|e| e.2).map(|e| (e.0 / 12_000, e.1)).collect::<Vec<_>>(),
+        [(0, 60), (1, 61), (2, 62), (3, 61), (4, 62), (5, 63)],
+        "the second bar's notes are the second window's from the moment it is there"
+    );
+    assert_eq!(host.port.late(), 4);
+}
+
+thread_local! {
+    static TIME: Cell<Duration> = const { Cell::new(Duration::ZERO) };
+    static SLEPT: Cell<u32> = const { Cell::new(0) };
+}
+
+fn test_clock() -> WallClock {
+    TIME.set(Duration::ZERO);
+    SLEPT.set(0);
+    WallClock {
+        now: || TIME.get(),
+        sleep: |time| {
+            TIME.set(TIME.get() + time);
+            SLEPT.set(SLEPT.get() + 1);
+        },
+    }
+}
+
+#[test]
+fn an_offline_render_waits_once_and_not_for_ever() {
+    let mut host = Host::with_player(Player::with_clock(test_clock()));
+    (host.offline, host.wanted) = (true, 7);
+    host.block(512);
+    assert_eq!(TIME.get(), wait::MAX_WAIT);
+    host.blocks(512, 96_000);
+    assert_eq!(TIME.get(), wait::MAX_WAIT);
+    // With the pattern there, or stopped, or in real time, nothing waits.
+    host.deliver(written("0-1-", false), Takeover::BarLine);
+    host.blocks(512, 96_000);
+    host.wanted = 8;
+    (host.playing, host.offline) = (false, true);
+    host.blocks(512, 96_000);
+    (host.playing, host.offline) = (true, false);
+    host.block(512);
+    assert_eq!(TIME.get(), wait::MAX_WAIT);
+    host.offline = true;
+    host.block(512);
+    assert_eq!(TIME.get(), 2 * wait::MAX_WAIT);
+}
+
+#[test]
+fn a_fast_pace_is_a_render_and_a_slow_one_is_not() {
+    for (pace, waits) in [(1, false), (3, false), (5, true), (50, true)] {
+        let mut host = Host::with_player(Player::with_clock(test_clock()));
+        host.deliver(music(5), Takeover::BarLine);
+        let block = Duration::from_secs_f32(480.0 / RATE) / pace;
+        for _ in 0..120 {
+            host.block(480);
+            TIME.set(TIME.get() + block);
+        }
+        assert_eq!(host.port.playhead().offline, waits, "{pace} times the clock");
+        host.wanted = 1;
+        host.block(480);
+        assert_eq!(SLEPT.get() > 0, waits, "{pace} times the clock");
+    }
+}
+
+#[test]
+fn notes_pass_through_in_order_and_only_if_asked() {
+    let input = |offset_samples, number, on| NoteInput {
+        offset_samples,
+        channel: Channel::default(),
+        pitch: Pitch::new(number).unwrap(),
+        kind: if on { EventKind::On(Velocity::clamped(50)) } else { EventKind::Off },
+    };
+    let mut host = Host::playing(written("0.1.", false));
+    host.meter = (1, 4);
+    for (thru, n_heard) in [(false, 4), (true, 7)] {
+        host.knobs.thru = thru;
+        host.listener.got.clear();
+        for note in [input(100, 60, true), input(7_000, 33, true), input(7_001, 60, false)] {
+            host.player.input(note, &host.port);
+        }
+        host.block(24_000);
+        assert_eq!(host.heard().len(), n_heard, "{:?}", host.heard());
+        host.player.input(input(0, 33, false), &host.port);
+    }
+    host.stop();
+    assert!(host.listener.sounding.is_empty());
+}
+
+#[test]
+fn held_keys_are_heard_as_a_chord() {
+    let mut host = Host::new();
+    for number in [57, 60, 64] {
+        let pitch = Pitch::new(number).unwrap();
+        let kind = EventKind::On(Velocity::clamped(50));
+        host.player.input(NoteInput { offset_samples: 0, channel: Channel::new(3).unwrap(), pitch, kind }, &host.port);
+    }
+    assert_eq!(host.port.heard().unwrap().to_string(), "Am");
+}
+
+#[test]
+fn bypass_reset_and_stop_end_everything_at_once() {
+    for what in 0..4 {
+        let mut host = Host::playing(doubtful(3, vec![mono(48, 30, false), poly(40, 60, false)], 4, "C"));
+        host.knobs.chords = Channel::new(0);
+        host.blocks(512, 50_000);
+        assert!(host.listener.sounding.len() > 3);
+        match what {
+            0 => host.knobs.muted = true,
+            1 => host.player.reset(),
+            2 => host.playing = false,
+            _ => host.seek(77.7),
+        }
+        let before = host.listener.got.len();
+        let sounded = host.listener.sounding.len();
+        host.block(1);
+        let sent = &host.listener.got[before..];
+        assert_eq!(sent.iter().filter(|(_, e)| e.kind == EventKind::Off).count(), sounded, "case {what}");
+    }
+}
+
+#[test]
+fn random_scripts_balance() {
+    for seed in 0..2_500 {
+        random_script(seed);
+    }
+}
+
+fn random_tracks(rng: &mut Rng) -> Vec<crate::music::roll::TrackLayout> {
+    match rng.below(3) {
+        0 => vec![mono(48, 30, false)],
+        1 => vec![mono(60, 24, true)],
+        _ => vec![poly(40, 40, rng.chance(50)), mono(36, 12, false)],
+    }
+}
+
+fn random_pattern(rng: &mut Rng) -> Pattern {
+    let tracks = random_tracks(rng);
+    let n_bars = u32::try_from(1 + rng.below(3)).unwrap();
+    let mut pattern = doubtful(rng.below(5), tracks, n_bars, "C | Am | F G | N.C.");
+    if rng.chance(30) {
+        (pattern.spec.span, pattern.first_bar) = (Span::Endless, u32::try_from(rng.below(3)).unwrap());
+    }
+    pattern
+}
+
+/// One random life of an instance. Panics, naming the seed, when the notes do not add up.
+fn random_script(seed: u64) {
+    let mut rng = Rng(seed);
+    let mut host = Host::with_player(Player::with_clock(test_clock()));
+    // A panic inside names what is wrong; this names the script.
+    let named = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        if rng.chance(30) {
+            host.listener.refuses = rng.pick(&[1, 10, 90]);
+            host.listener.rng = Some(Rng(seed));
+        }
+        host.beats = rng.pick(&[0.0, 0.0, -0.37, 3.3]);
+        host.samples = transport_samples(host.beats, host.tempo);
+        host.splits = rng.chance(50);
+        let has_input = rng.chance(30);
+        for _ in 0..40 {
+            match rng.below(24) {
+                0 => host.playing = !host.playing,
+                1 => host.seek(f64::from(rng.unit()) * 40.0 - 2.0),
+                2 => {
+                    let start = f64::from(rng.unit()) * 8.0;
+                    let length = rng.pick(&[0.001, 0.02, 0.5, 2.0, 8.0]);
+                    host.looping = rng.chance(70).then_some((start, start + length));
+                    host.seek(start);
+                }
+                3 => host.tempo(rng.pick(&[20.0, 60.0, 97.3, 120.0, 240.0, 1000.0])),
+                4 => host.says_tempo = rng.pick(&[None, Some(f64::NAN), Some(0.0), Some(1e9), Some(-5.0), Some(120.0)]),
+                5 => host.meter = rng.pick(&[(4, 4), (3, 4), (7, 8), (5, 32), (1, 64), (0, 0), (-3, 5)]),
+                6 | 7 => host.knobs = Knobs { muted: rng.chance(10), thru: rng.chance(50), ..random_knobs(&mut rng) },
+                8..=10 => {
+                    let pattern = random_pattern(&mut rng);
+                    let takeover = rng.pick(&[Takeover::BarLine, Takeover::NextStep]);
+                    host.deliver(pattern, takeover);
+                }
+                11 => host.wanted = rng.below(5),
+                12 => host.player.reset(),
+                13 => {
+                    host.telling = rng.pick(&[
+                        Telling::Exact,
+                        Telling::FixedPoint,
+                        Telling::Rounded,
+                        Telling::FrozenBeats,
+                        Telling::SamplesOnly,
+                        Telling::Stuck,
+                        Telling::Nothing,
+                    ]);
+                    host.stuck_at = (host.beats, host.samples);
+                }
+                14 => host.offline = rng.chance(20),
+                15 | 16 if has_input => {
+                    let mut offset = 0;
+                    for _ in 0..rng.below(6) {
+                        offset += u32::try_from(rng.below(200)).unwrap();
+                        let kind = if rng.chance(60) { EventKind::On(Velocity::clamped(9)) } else { EventKind::Off };
+                        let pitch = Pitch::new(50 + i32::try_from(rng.below(20)).unwrap()).unwrap();
+                        let channel = Channel::default();
+                        host.player.input(NoteInput { offset_samples: offset, channel, pitch, kind }, &host.port);
+                    }
+                }
+                17 => {
+                    let was_playing = host.playing;
+                    host.playing = false;
+                    host.block(1 + u32::try_from(rng.below(700)).unwrap());
+                    if host.listener.refuses == 0 && !has_input {
+                        assert!(host.listener.sounding.is_empty(), "after a stop: {:?}", host.listener.sounding);
+                    }
+                    host.playing = was_playing;
+                }
+                _ => {
+                    for _ in 0..rng.below(12) {
+                        host.block(rng.pick(&[1, 64, 333, 512, 2048, 8192]));
+                    }
+                }
+            }
+            TIME.set(TIME.get() + Duration::from_millis(rng.below(30)));
+        }
+        host.listener.refuses = 0;
+        // What is passed through while stopped sounds until its own end, or a reset.
+        host.player.reset();
+        host.stop();
+        assert!(host.listener.sounding.is_empty(), "at the end: {:?}", host.listener.sounding);
+        assert!(host.player.held.is_silent() && host.player.sequencer.is_silent());
+    }));
+    assert!(named.is_ok(), "script {seed} failed: see above");
+}
+
+#[test]
+fn random_scripts_do_sound() {
+    // The scripts would balance in silence too.
+    let mut host = Host::playing(music(2));
+    host.blocks(333, 500_000);
+    assert!(host.heard().len() > 60);
+}
