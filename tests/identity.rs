@@ -1,0 +1,215 @@
+//! The same seed gives the same notes: in the command line's file, in CLAP at every block length, in VST3, in every pass of a
+//! loop, and in a new instance that loads what the first one saved.
+
+use barline_tests::{
+    bundle::bundle,
+    clap::ClapFile,
+    cli,
+    host::Host,
+    notes::{Note, notes},
+    song::{Song, play_loop, roll},
+    state::{Setup, settle},
+    vst3::Vst3Host,
+};
+
+/// A piece: what the plugin is set to, how the command line says the same, and where it is played.
+struct Piece {
+    setup: Setup<'static>,
+    arguments: &'static [&'static str],
+    song: Song,
+    sample_rate: f64,
+}
+
+/// Five seeds, unlike in everything else too.
+fn pieces() -> Vec<Piece> {
+    let four_four = |tempo| Song { tempo, meter: (4, 4) };
+    vec![
+        Piece {
+            setup: Setup { seed: 7, length: "8", chords: "C | Am | F | G", parameters: vec![] },
+            arguments: &["--seed", "7", "--bars", "8", "--tempo", "120", "--chords", "C | Am | F | G"],
+            song: four_four(120.0),
+            sample_rate: 48_000.0,
+        },
+        Piece {
+            setup: Setup {
+                seed: 1234,
+                length: "4",
+                chords: "Dm7 | G7 | C | A7",
+                parameters: vec![("temperature", 0.6.into()), ("take", 3.into())],
+            },
+            arguments: &[
+                "--seed",
+                "1234",
+                "--take",
+                "3",
+                "--bars",
+                "4",
+                "--tempo",
+                "150",
+                "--chords",
+                "Dm7 | G7 | C | A7",
+                "--temperature",
+                "0.6",
+            ],
+            song: four_four(150.0),
+            sample_rate: 48_000.0,
+        },
+        // At 44.1 kHz and 120 bpm every other sixteenth lies exactly between two samples.
+        Piece {
+            setup: Setup {
+                seed: 40_001,
+                length: "8",
+                chords: "F G | Em Am | N.C. | Bdim E7",
+                parameters: vec![("temperature", 1.4.into()), ("threshold", 0.4.into()), ("swing", 0.3.into())],
+            },
+            arguments: &[
+                "--seed",
+                "40001",
+                "--bars",
+                "8",
+                "--tempo",
+                "120",
+                "--chords",
+                "F G | Em Am | N.C. | Bdim E7",
+                "--temperature",
+                "1.4",
+                "--threshold",
+                "0.4",
+                "--swing",
+                "0.3",
+            ],
+            song: four_four(120.0),
+            sample_rate: 44_100.0,
+        },
+        Piece {
+            setup: Setup {
+                seed: 65_535,
+                length: "4",
+                chords: "Am | Dm/F | E7 | Am",
+                parameters: vec![("key_root", "a".into()), ("scale", "minor".into()), ("temperature", 2.0.into())],
+            },
+            arguments: &[
+                "--seed",
+                "65535",
+                "--bars",
+                "4",
+                "--tempo",
+                "187.5",
+                "--chords",
+                "Am | Dm/F | E7 | Am",
+                "--temperature",
+                "2",
+                "--key",
+                "A minor",
+            ],
+            song: four_four(187.5),
+            sample_rate: 96_000.0,
+        },
+        Piece {
+            setup: Setup { seed: 3, length: "2", chords: "Bb | Gm7", parameters: vec![("temperature", 0.0.into())] },
+            arguments: &["--seed", "3", "--bars", "2", "--tempo", "60", "--chords", "Bb | Gm7", "--temperature", "0"],
+            song: four_four(60.0),
+            sample_rate: 48_000.0,
+        },
+    ]
+}
+
+impl Piece {
+    fn n_bars(&self) -> f64 {
+        self.setup.length.parse().expect("a finite length")
+    }
+
+    /// Samples of the whole pattern.
+    fn n_samples(&self) -> u64 {
+        self.song.sample_at(self.n_bars() * self.song.bar_beats(), self.sample_rate) as u64
+    }
+
+    /// The command line's notes, ticks turned into samples.
+    fn expected(&self) -> Vec<Note> {
+        let sample = |tick: u64| self.song.sample_at(tick as f64 / 480.0, self.sample_rate) as u64;
+        let mut notes: Vec<Note> =
+            cli::generate(self.arguments).into_iter().map(|n| Note { onset: sample(n.onset), end: sample(n.end), ..n }).collect();
+        notes.sort_unstable();
+        notes
+    }
+
+    fn assert_rolls(&self, host: &mut dyn Host, expected: &[Note], block_lengths: &[u32]) {
+        let events = roll(host, &self.song, 0, self.n_samples(), block_lengths);
+        assert_same(&notes(&events), expected, &format!("{}, seed {}, blocks {block_lengths:?}", host.format(), self.setup.seed));
+    }
+}
+
+fn assert_same(got: &[Note], expected: &[Note], what: &str) {
+    let differing = got.iter().zip(expected).position(|(a, b)| a != b).unwrap_or(got.len().min(expected.len()));
+    assert!(
+        got == expected,
+        "{what}: {} notes, the command line has {}; the first that differs is number {differing}:\n got {:?}\nfile {:?}",
+        got.len(),
+        expected.len(),
+        got.get(differing),
+        expected.get(differing)
+    );
+}
+
+#[test]
+fn a_seed_gives_the_same_notes_everywhere() {
+    let clap = ClapFile::load(&bundle().clap);
+    for piece in pieces() {
+        let expected = piece.expected();
+        // A melody of less than a note per bar would make the comparison worthless.
+        assert!(expected.len() as f64 > piece.n_bars(), "only {} notes from {:?}", expected.len(), piece.setup);
+
+        let mut first = clap.instance(piece.sample_rate);
+        piece.setup.load(&mut first);
+        for length in [512, 1, 64, 333, 8192] {
+            piece.assert_rolls(&mut first, &expected, &[length]);
+        }
+        piece.assert_rolls(&mut first, &expected, &[752, 1024, 17, 1, 480]);
+
+        let loop_beats = piece.n_bars() * piece.song.bar_beats();
+        for announced in [true, false] {
+            for (idx, pass) in play_loop(&mut first, &piece.song, loop_beats, 3, 500, announced).iter().enumerate() {
+                assert_same(&notes(pass), &expected, &format!("CLAP, seed {}, pass {idx} of a loop", piece.setup.seed));
+            }
+        }
+
+        let saved = first.save();
+        drop(first);
+        let mut second = clap.instance(piece.sample_rate);
+        second.load(&saved).expect("what was saved loads");
+        settle(&mut second);
+        piece.assert_rolls(&mut second, &expected, &[512]);
+        assert!(second.silent, "the audio output is silent");
+        assert_eq!(second.latency(), 0);
+
+        let mut vst3 = Vst3Host::open(&bundle().vst3, piece.sample_rate);
+        piece.setup.load(&mut vst3);
+        for lengths in [&[512][..], &[64], &[333, 1, 2000]] {
+            piece.assert_rolls(&mut vst3, &expected, lengths);
+        }
+        for (idx, pass) in play_loop(&mut vst3, &piece.song, loop_beats, 3, 500, false).iter().enumerate() {
+            assert_same(&notes(pass), &expected, &format!("VST3, seed {}, pass {idx} of a loop", piece.setup.seed));
+        }
+        drop(vst3);
+        let mut other_format = Vst3Host::open(&bundle().vst3, piece.sample_rate);
+        other_format.load(&saved).expect("a state crosses the formats");
+        settle(&mut other_format);
+        piece.assert_rolls(&mut other_format, &expected, &[512]);
+    }
+}
+
+#[test]
+fn another_seed_gives_another_melody() {
+    let clap = ClapFile::load(&bundle().clap);
+    let song = Song::default();
+    let melodies: Vec<Vec<Note>> = (0..4)
+        .map(|seed| {
+            let mut host = clap.instance(48_000.0);
+            Setup { seed, length: "4", ..Setup::default() }.load(&mut host);
+            notes(&roll(&mut host, &song, 0, 4 * 96_000, &[512]))
+        })
+        .collect();
+    for (idx, melody) in melodies.iter().enumerate() {
+        assert!(!melodies.iter().skip(idx + 1).any(|other| other == melody), "two seeds give the same melody");
+    }
+}

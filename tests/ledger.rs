@@ -1,0 +1,253 @@
+//! Random scripts over the real plugin: every note-on has exactly one note-off, nothing sounds one block after a stop, output is
+//! sorted by time, and `process` does not allocate (the debug bundle aborts if it does, so this runs in a child process).
+//!
+//! The player's own unit tests run thousands of scripts; here as many as fit into the time, over CLAP and VST3.
+
+use barline_tests::{
+    bundle::bundle,
+    child::in_child,
+    clap::ClapFile,
+    host::{Block, Host, Input, Transport},
+    notes::{Kind, Ledger},
+    random::Random,
+    song::{Song, roll},
+    state::Setup,
+    vst3::Vst3Host,
+};
+use std::time::{Duration, Instant};
+
+const RATE: f64 = 48_000.0;
+
+/// How long the scripts of one format run.
+const TIME: Duration = Duration::from_secs(25);
+
+/// Where a script is.
+struct Script {
+    random: Random,
+    playing: bool,
+    tempo: f64,
+    meter: (u16, u16),
+    /// Samples.
+    pos: i64,
+    /// The position in beats drifts from the samples by this when the tempo changes.
+    beats: f64,
+    loop_beats: Option<(f64, f64)>,
+    /// Keys down at the plugin's input.
+    held: Vec<(u8, u8)>,
+}
+
+impl Script {
+    fn new(seed: u64) -> Self {
+        let mut random = Random(seed);
+        let tempo = random.range(40.0, 300.0);
+        Self { random, playing: false, tempo, meter: (4, 4), pos: 0, beats: 0.0, loop_beats: None, held: Vec::new() }
+    }
+
+    fn seek(&mut self, beats: f64) {
+        self.beats = beats;
+        self.pos = (beats * 60.0 / self.tempo * RATE) as i64;
+    }
+
+    /// The next block: something may happen to the transport, then time passes.
+    fn next(&mut self, parameters: &[String]) -> Block {
+        let r = &mut self.random;
+        match r.below(40) {
+            0..=2 => self.playing = true,
+            3 => self.playing = false,
+            4 => {
+                let beats = r.range(0.0, 200.0);
+                self.seek(beats);
+            }
+            5 => {
+                let beats = r.range(-8.0, 0.0);
+                self.seek(beats);
+            }
+            6 => self.tempo = r.range(20.0, 400.0),
+            7 => self.meter = *r.pick(&[(4, 4), (3, 4), (7, 8), (5, 4), (6, 8), (5, 16), (2, 2), (13, 8)]),
+            8 => {
+                let start = r.below(16) as f64;
+                let length = *r.pick(&[0.25, 1.0, 3.0, 4.0, 7.5]);
+                self.loop_beats = Some((start, start + length));
+            }
+            9 => self.loop_beats = None,
+            _ => {}
+        }
+        let r = &mut self.random;
+        let n_samples = match r.below(8) {
+            0 => 1,
+            1 => 1 + r.below(40) as u32,
+            2 => 4096 + r.below(4097) as u32,
+            _ => *r.pick(&[64, 128, 333, 480, 512, 1024]),
+        };
+        let mut transport = Transport {
+            playing: self.playing,
+            tempo: Some(self.tempo),
+            pos_beats: Some(self.beats),
+            pos_samples: self.pos,
+            meter: Some(self.meter),
+            loop_beats: self.loop_beats,
+        };
+        let mut missing = false;
+        match r.below(60) {
+            0 => transport.tempo = None,
+            1 => transport.tempo = Some(*r.pick(&[0.0, -120.0, 1e9, 1e-9, f64::NAN, f64::INFINITY])),
+            2 => transport.meter = *r.pick(&[None, Some((0, 0)), Some((4, 3)), Some((65_535, 1)), Some((1, 64))]),
+            3 => transport.pos_beats = None,
+            4 => transport.pos_beats = Some(*r.pick(&[1e12, -1e12, 1e300])),
+            5 => missing = true,
+            6 => transport.loop_beats = *r.pick(&[Some((8.0, 8.0)), Some((9.0, 2.0)), Some((f64::MAX, 0.0)), Some((-4.0, 1e-6))]),
+            _ => {}
+        }
+        let mut inputs = Vec::new();
+        if r.chance(0.15) {
+            let name = r.pick(parameters).clone();
+            let normalised = if r.chance(0.2) { (r.below(2)) as f64 } else { r.unit() };
+            inputs.push(Input::Parameter { offset: r.below(u64::from(n_samples)) as u32, name, normalised });
+        }
+        if r.chance(0.08) && self.held.len() < 6 {
+            let key = (r.below(3) as u8, 36 + r.below(48) as u8);
+            if !self.held.contains(&key) {
+                self.held.push(key);
+                let offset = r.below(u64::from(n_samples)) as u32;
+                inputs.push(Input::NoteOn { offset, channel: key.0, pitch: key.1, velocity: 1 + r.below(127) as u8 });
+            }
+        } else if r.chance(0.1) && !self.held.is_empty() {
+            let (channel, pitch) = self.held.remove(r.below(self.held.len() as u64) as usize);
+            inputs.push(Input::NoteOff { offset: r.below(u64::from(n_samples)) as u32, channel, pitch });
+        }
+        inputs.sort_by_key(Input::offset);
+        if self.playing {
+            self.pos += i64::from(n_samples);
+            self.beats += f64::from(n_samples) / RATE * self.tempo / 60.0;
+            if let Some((start, end)) = self.loop_beats
+                && self.beats >= end
+            {
+                let beats = start + (self.beats - start).rem_euclid(end - start);
+                self.seek(beats);
+            }
+        }
+        Block { n_samples, transport: (!missing).then_some(transport), inputs }
+    }
+
+    /// The transport stops and all keys go up.
+    fn end(&mut self, n_samples: u32) -> Block {
+        self.playing = false;
+        let inputs = self.held.drain(..).map(|(channel, pitch)| Input::NoteOff { offset: 0, channel, pitch }).collect();
+        Block { n_samples, transport: Some(Song::default().transport(self.pos, RATE, false)), inputs }
+    }
+}
+
+struct Tally {
+    scripts: u64,
+    blocks: u64,
+    notes: usize,
+}
+
+/// One script over an instance that is used again by the next one.
+fn run_script(host: &mut dyn Host, seed: u64, tally: &mut Tally) {
+    let parameters: Vec<String> = host.parameters().iter().map(|p| p.name.clone()).collect();
+    let mut script = Script::new(seed);
+    let mut ledger = Ledger::default();
+    let n_blocks = 40 + script.random.below(160);
+    let what = |reason: &str, format: &str| format!("{format}, script {seed}: {reason}");
+    for _ in 0..n_blocks {
+        let block = script.next(&parameters);
+        let stopped = block.transport.is_none_or(|t| !t.playing);
+        let events = host.process(&block).unwrap_or_else(|e| panic!("{}", what(&e, host.format())));
+        ledger.enter(&events).unwrap_or_else(|e| panic!("{}", what(&e, host.format())));
+        tally.blocks += 1;
+        if stopped && script.held.is_empty() {
+            assert_eq!(ledger.n_sounding(), 0, "{}", what("notes sound in a stopped host", host.format()));
+        }
+        if script.random.chance(0.01) {
+            host.restart();
+        }
+    }
+    let events = host.process(&script.end(64)).unwrap_or_else(|e| panic!("{}", what(&e, host.format())));
+    assert!(events.iter().all(|e| e.kind == Kind::Off), "{}", what("a note starts in a stopped host", host.format()));
+    ledger.enter(&events).unwrap_or_else(|e| panic!("{}", what(&e, host.format())));
+    assert_eq!(ledger.n_sounding(), 0, "{}", what("notes sound one block after the stop", host.format()));
+    tally.scripts += 1;
+    tally.notes += ledger.notes.len();
+}
+
+fn run(host: &mut dyn Host, first_seed: u64) {
+    let setups = [("8", "C | Am | F | G"), ("endless", "Dm7 | G7"), ("1", "E"), ("32", "Fm Bb | Eb")];
+    let start = Instant::now();
+    let mut tally = Tally { scripts: 0, blocks: 0, notes: 0 };
+    let mut seed = first_seed;
+    while start.elapsed() < TIME {
+        let (length, chords) = setups[(seed % 4) as usize];
+        if tally.scripts % 50 == 0 {
+            Setup { seed: (seed % 65_536) as u32, length, chords, ..Setup::default() }.load(host);
+        }
+        run_script(host, seed, &mut tally);
+        seed += 1;
+    }
+    println!("{}: {} scripts, {} blocks, {} notes, all balanced", host.format(), tally.scripts, tally.blocks, tally.notes);
+    assert!(tally.notes > 1000, "the scripts made only {} notes", tally.notes);
+}
+
+#[test]
+fn every_note_on_has_its_note_off_in_clap() {
+    in_child("every_note_on_has_its_note_off_in_clap", || {
+        run(&mut ClapFile::load(&bundle().clap).instance(RATE), 1);
+    });
+}
+
+#[test]
+fn every_note_on_has_its_note_off_in_vst3() {
+    in_child("every_note_on_has_its_note_off_in_vst3", || {
+        run(&mut Vst3Host::open(&bundle().vst3, RATE), 1_000_001);
+    });
+}
+
+#[test]
+fn bypass_releases_what_sounds_and_stays_silent() {
+    let mut host = ClapFile::load(&bundle().clap).instance(RATE);
+    Setup::default().load(&mut host);
+    let song = Song::default();
+    let mut ledger = Ledger::default();
+    let mut pos = 0;
+    let mut play = |host: &mut dyn Host, ledger: &mut Ledger, inputs: Vec<Input>| {
+        let block = Block { n_samples: 512, transport: Some(song.transport(pos, RATE, true)), inputs };
+        pos += 512;
+        ledger.enter(&host.process(&block).expect("process")).expect("balanced");
+    };
+    while ledger.n_sounding() == 0 {
+        play(&mut host, &mut ledger, Vec::new());
+    }
+    let bypass = |on: f64| vec![Input::Parameter { offset: 0, name: "Bypass".into(), normalised: on }];
+    play(&mut host, &mut ledger, bypass(1.0));
+    assert_eq!(ledger.n_sounding(), 0, "notes sound after the bypass");
+    let n_before = ledger.notes.len();
+    for _ in 0..400 {
+        play(&mut host, &mut ledger, Vec::new());
+    }
+    assert_eq!((ledger.notes.len(), ledger.n_sounding()), (n_before, 0), "a bypassed plugin plays");
+    play(&mut host, &mut ledger, bypass(0.0));
+    for _ in 0..400 {
+        play(&mut host, &mut ledger, Vec::new());
+    }
+    assert!(ledger.notes.len() > n_before, "it does not play again after the bypass");
+}
+
+#[test]
+fn a_note_that_sounds_at_a_restart_is_ended_after_it() {
+    // A restart between note-on and note-off: nothing can be sent while the plugin is inactive, so the offs come afterwards.
+    let mut host = ClapFile::load(&bundle().clap).instance(RATE);
+    Setup::default().load(&mut host);
+    let song = Song::default();
+    let mut ledger = Ledger::default();
+    let mut pos = 0;
+    while ledger.n_sounding() == 0 {
+        let block = Block { n_samples: 512, transport: Some(song.transport(pos, RATE, true)), inputs: Vec::new() };
+        pos += 512;
+        ledger.enter(&host.process(&block).expect("process")).expect("balanced");
+    }
+    host.restart();
+    let block = Block { n_samples: 512, transport: Some(song.transport(pos, RATE, false)), inputs: Vec::new() };
+    ledger.enter(&host.process(&block).expect("process")).expect("balanced");
+    assert_eq!(ledger.n_sounding(), 0, "notes hang after a restart");
+    assert!(!roll(&mut host, &song, 0, 96_000, &[512]).is_empty());
+}

@@ -1,0 +1,51 @@
+//! Unloading right after automation, 400 times in each format. nice-plug's shared background thread can panic at unload and abort
+//! the host if a task is still on its way; the plugin gives it time to drain.
+
+use barline_tests::{
+    bundle::bundle,
+    child::in_child,
+    clap::ClapFile,
+    host::{Block, Host, Input},
+    random::Random,
+    song::Song,
+    vst3::Vst3Host,
+};
+
+const RATE: f64 = 48_000.0;
+const N_UNLOADS: u64 = 400;
+
+/// A few playing blocks with every parameter automated, the last one right before the instance goes.
+fn automate(host: &mut dyn Host, random: &mut Random) {
+    let names: Vec<String> = host.parameters().iter().map(|p| p.name.clone()).collect();
+    for block in 0..3 {
+        let inputs =
+            names.iter().map(|name| Input::Parameter { offset: 0, name: name.clone(), normalised: random.unit() }).collect();
+        let transport = Some(Song::default().transport(block * 256, RATE, true));
+        host.process(&Block { n_samples: 256, transport, inputs }).expect("process");
+    }
+}
+
+#[test]
+fn unloads_after_automation_do_not_abort_a_clap_host() {
+    let text = in_child("unloads_after_automation_do_not_abort_a_clap_host", || {
+        let mut random = Random(5);
+        for _ in 0..N_UNLOADS {
+            let file = ClapFile::load(&bundle().clap);
+            automate(&mut file.instance(RATE), &mut random);
+        }
+        println!("{N_UNLOADS} CLAP unloads");
+    });
+    assert!(text.is_empty() || text.contains("400 CLAP unloads"));
+}
+
+#[test]
+fn unloads_after_automation_do_not_abort_a_vst3_host() {
+    let text = in_child("unloads_after_automation_do_not_abort_a_vst3_host", || {
+        let mut random = Random(6);
+        for _ in 0..N_UNLOADS {
+            automate(&mut Vst3Host::open(&bundle().vst3, RATE), &mut random);
+        }
+        println!("{N_UNLOADS} VST3 unloads");
+    });
+    assert!(text.is_empty() || text.contains("400 VST3 unloads"));
+}
