@@ -91,7 +91,7 @@ class Released:
 
 def as_dict(bars):
     """Bars -> what `metrics.figures` takes."""
-    return {"states": bars.states, "previous": bars.previous, "masks": bars.chord_masks}
+    return {"states": bars.states, "previous": bars.previous, "masks": bars.chord_masks, "song": bars.song}
 
 
 def windows_of(bars, n_windows, rng):
@@ -107,10 +107,11 @@ def windows_of(bars, n_windows, rng):
     return np.stack(runs)[rng.permutation(len(runs))[:n_windows]]
 
 
-def chained(states, masks):
-    """Chains (n, 8, 16) as bars with their own previous bars; the first bar of a chain has none."""
+def chained(states, masks, song):
+    """Chains (n, 8, 16) over masks (n, 8, 2) and song (n, 8) as bars with their own previous bars; the first has none."""
     previous = np.concatenate([np.full_like(states[:, :1], NO_BAR), states[:, :-1]], 1)
-    return {"states": states.reshape(-1, N_STEPS), "previous": previous.reshape(-1, N_STEPS), "masks": masks.reshape(-1, 2)}
+    return {"states": states.reshape(-1, N_STEPS), "previous": previous.reshape(-1, N_STEPS), "masks": masks.reshape(-1, 2),
+            "song": song.reshape(-1)}
 
 
 def sounding(states):
@@ -251,7 +252,7 @@ def measure(model, test, half_b, reference, windows, training, known, seed):
     played, _ = model.chains(test.chords[windows], seed + 1)
     n = played.shape[0] * CHAIN_BARS
     cut = {key: value[:n] for key, value in reference.items()}
-    rollout = figures(chained(played, test.chord_masks[windows]), cut, training)
+    rollout = figures(chained(played, test.chord_masks[windows], test.song[windows]), cut, training)
     rollout["bars alike in a chain"] = float(np.mean([1 - len(np.unique(chain, axis=0)) / CHAIN_BARS for chain in played]))
     distinct, differs = diversity(model, test, rng)
     real = classifier_features(test.states, test.previous, test.chords, test.chord_masks, known)
@@ -289,7 +290,7 @@ def table(args):
     windows = windows_of(test, half // CHAIN_BARS, rng)
     n_chained = windows.size
     real_single = figures(as_dict(test.take(half_b)), reference, training)
-    real_rollout = figures(chained(test.states[windows], test.chord_masks[windows]),
+    real_rollout = figures(chained(test.states[windows], test.chord_masks[windows], test.song[windows]),
                            {key: value[:n_chained] for key, value in reference.items()}, training)
     real_rollout["bars alike in a chain"] = float(np.mean([1 - len(np.unique(test.states[w], axis=0)) / 8 for w in windows]))
     models = [Released(path) for path in args.models]

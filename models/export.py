@@ -22,7 +22,7 @@ import torch
 
 from metrics import classes_from_states, decode_one_of_n, is_onset, merge_repeats, quantise, states_from_classes
 from nets import MIDI_ROWS, N_RHYTHM, MelodySampler, MidiNetSampler, midinet_chords, triad_one_hot
-from prepare import LOWEST_PITCH, N_PITCHES, N_STEPS, load_bars, save_atomically
+from prepare import LOWEST_PITCH, N_PITCHES, N_STEPS, REST, load_bars, save_atomically
 from train import as_tensors, load_checkpoint, melody_from, midinet_bar, midinet_from
 
 INPUTS = ("noise", "chords", "previous_bar")
@@ -92,16 +92,25 @@ def decode(rolls, kind, temperature, rng, threshold=0.5):
     return merge_repeats(states) if kind == "midinet" else states
 
 
-def calibrate_melody(net, release, bars, target, n_rounds=8):
-    """Find the onset bias at which decoding at the knobs' defaults gives `target` notes per bar, by bisection."""
-    low, high = -1.0, 1.0
+def calibrate_melody(net, release, bars, n_rounds=8):
+    """Find the onset and rest biases at which decoding at the knobs' defaults gives the notes and rests of `bars` themselves.
+
+    Returns ({"onset_bias", "rest_bias"}, {figures}). Each round moves a bias by the log of the ratio it is off by: one unit
+    of bias is a factor e on the odds, and damping by 0.8 keeps the pair from oscillating.
+    """
+    target = np.array([is_onset(bars.states).mean(), (bars.states == REST).mean()])
+    bias = np.zeros(2)
     for _ in range(n_rounds):
-        bias = (low + high) / 2
-        sampler = MelodySampler(net, release.rhythm_temperature, release.pitch_temperature, bias).eval()
+        sampler = MelodySampler(net, release.rhythm_temperature, release.pitch_temperature, *bias.tolist()).eval()
         rolls = sample_rolls(sampler, "melody", None, bars, torch.Generator().manual_seed(0))
-        notes = is_onset(decode(rolls, "melody", release.decode_temperature, np.random.default_rng(0))).sum(1).mean()
-        low, high = (bias, high) if notes < target else (low, bias)
-    return round((low + high) / 2, 4), float(notes)
+        states = decode(rolls, "melody", release.decode_temperature, np.random.default_rng(0))
+        reached = np.array([is_onset(states).mean(), (states == REST).mean()])
+        used = bias.copy()
+        bias += 0.8 * release.rhythm_temperature * np.log(target / reached)
+    onset_bias, rest_bias = (round(float(b), 4) for b in used)
+    return {"onset_bias": onset_bias, "rest_bias": rest_bias}, {
+        "train_notes_per_bar": float(target[0] * N_STEPS), "calibrated_notes_per_bar": float(reached[0] * N_STEPS),
+        "train_rests": float(target[1]), "calibrated_rests": float(reached[1])}
 
 
 @torch.no_grad()
@@ -208,12 +217,12 @@ def main():
         net = melody_from(config)
         net.load_state_dict(checkpoint["state"])
         net.eval()
-        target = float(is_onset(some.states).sum(1).mean())
-        bias, notes = calibrate_melody(net, release, some, target)
-        sampler = MelodySampler(net, release.rhythm_temperature, release.pitch_temperature, bias)
-        figures = {"val_nll_rhythm": checkpoint["val_nll"]["rhythm"], "val_nll_pitch": checkpoint["val_nll"]["pitch"],
-                   "best_step": checkpoint["best_step"], "train_notes_per_bar": target, "calibrated_notes_per_bar": notes,
-                   "rhythm_temperature": release.rhythm_temperature, "pitch_temperature": release.pitch_temperature}
+        biases, figures = calibrate_melody(net, release, some)
+        bias = biases["onset_bias"]
+        sampler = MelodySampler(net, release.rhythm_temperature, release.pitch_temperature, **biases)
+        figures |= {"val_nll_rhythm": checkpoint["val_nll"]["rhythm"], "val_nll_pitch": checkpoint["val_nll"]["pitch"],
+                    "best_step": checkpoint["best_step"], "rest_bias": biases["rest_bias"],
+                    "rhythm_temperature": release.rhythm_temperature, "pitch_temperature": release.pitch_temperature}
     else:
         net = midinet_from(config)
         net.load_state_dict(checkpoint["state"])

@@ -163,8 +163,17 @@ class TrainingBars:
         return float(found.mean()), float((found & long).mean()), float(np.mean([key in self.pairs for key in pairs]))
 
 
+def shuffled_within(masks, song, rng):
+    """Chords exchanged between the bars of a song: the control of the chord-tone rate, at the same key."""
+    out = masks.copy()
+    for name in np.unique(song):
+        rows = np.flatnonzero(song == name)
+        out[rows] = masks[rng.permutation(rows)]
+    return out
+
+
 def figures(bars, reference, training):
-    """All figures of a set of bars. `bars`, `reference`: dicts of states, previous (n, 16) and masks (n, 2), same n.
+    """All figures of a set of bars. `bars`, `reference`: dicts of states, previous (n, 16), masks (n, 2), song (n,), same n.
 
     Total variations are to `reference`, which must be a different set of real bars of the same size: both these and the
     share of distinct rhythms depend on the number of bars.
@@ -174,7 +183,7 @@ def figures(bars, reference, training):
     assert n == len(reference["states"]), "sample sizes differ"
     semitones = intervals(states, previous)
     hits, on_beat = chord_tones(states, masks)
-    shuffled, _ = chord_tones(states, masks[np.random.default_rng(0).permutation(n)])
+    shuffled, _ = chord_tones(states, shuffled_within(masks, bars["song"], np.random.default_rng(0)))
     rhythm = rhythms(states)
     has_previous = (previous[:, 0] != NO_BAR) & is_onset(previous).any(1)
     same_rhythm = np.array([a == b for a, b in zip(rhythm, rhythms(previous))])[has_previous]

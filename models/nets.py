@@ -96,6 +96,7 @@ class MelodyTables(nn.Module):
                                      for origin in range(N_ORIGINS)]),
             # reading: pitch j (row) minus interval k (column), in an origin padded by 35 zeros on both sides
             "origin_idx": (idx[:, None] - interval[None, :] + N_PITCHES - 1).reshape(-1),
+            "rank": torch.tensor([[1.0], [2.0]]),
             "up_to": torch.tril(torch.ones(N_STEPS, N_STEPS)),  # [t, s] = 1 where s <= t
         }.items():
             self.register_buffer(name, table, persistent=False)
@@ -141,8 +142,7 @@ class MelodyTables(nn.Module):
         """Last and last but one onset of a bar: pitches (B, 16, 36) one-hot at onsets -> (B, 2, 36), 0 where missing."""
         onset = pitches.sum(-1, keepdim=True)  # (B, 16, 1)
         from_here = (self.up_to.T @ onset).transpose(1, 2)  # (B, 1, 16): onsets at or after a step
-        rank = torch.tensor([[1.0], [2.0]])
-        return ((from_here == rank).float() * onset.transpose(1, 2)) @ pitches
+        return ((from_here == self.rank).float() * onset.transpose(1, 2)) @ pitches
 
     @staticmethod
     def hear(heard, onset, pitch):
@@ -262,7 +262,7 @@ class PitchStage(nn.Module):
 
     N_AROUND = 4  # rhythm seen on each side of a step
 
-    def __init__(self, n_hidden, n_step, n_summary, n_rhythm, dropout):
+    def __init__(self, n_hidden, n_step, n_summary, n_rhythm, dropout, input_dropout):
         super().__init__()
         self.n_rhythm = n_rhythm
         self.previous = PreviousBar(n_step, n_summary, dropout)
@@ -274,6 +274,7 @@ class PitchStage(nn.Module):
         self.own = nn.Linear(24 + 24 + N_PITCHES + N_INTERVALS, 3 * n_hidden, bias=False)
         self.cell = GruCell(n_hidden)
         self.dropout = nn.Dropout(dropout)
+        self.input_dropout = nn.Dropout(input_dropout)
         self.absolute = nn.Linear(n_hidden, N_PITCHES)
         self.degree = nn.Linear(n_hidden, 24)
         self.interval = nn.Linear(n_hidden, N_ORIGINS * N_INTERVALS)
@@ -291,7 +292,7 @@ class PitchStage(nn.Module):
         windows = [padded[:, w:w + N_STEPS] for w in range(2 * n + 1) if w != n]
         whole = torch.relu(self.whole(around.reshape(-1, N_STEPS * N_RHYTHM))).reshape(-1, N_STEPS, self.n_rhythm)
         ahead = F.pad(steps[:, 1:], (0, 0, 0, 1))
-        known = torch.cat([*windows, whole, steps, ahead, slots, known], -1)
+        known = self.input_dropout(torch.cat([*windows, whole, steps, ahead, slots, known], -1))
         return self.known(known) + self.place + self.context(summary).unsqueeze(1), torch.tanh(self.start(summary))
 
     def logits(self, hidden, degree_maps, origins, spread):
@@ -307,11 +308,11 @@ class Melody(nn.Module):
     log p(bar) = sum over steps of log p(onset/hold/rest) + sum over onsets of log p(pitch), exact.
     """
 
-    def __init__(self, rhythm_hidden, pitch_hidden, n_step, n_summary, n_rhythm, rhythm_dropout, pitch_dropout):
+    def __init__(self, rhythm_hidden, pitch_hidden, n_step, n_summary, n_rhythm, rhythm_dropout, pitch_dropout, input_dropout):
         super().__init__()
         self.tables = MelodyTables()
         self.rhythm = RhythmStage(rhythm_hidden, n_step, n_summary, rhythm_dropout)
-        self.pitch = PitchStage(pitch_hidden, n_step, n_summary, n_rhythm, pitch_dropout)
+        self.pitch = PitchStage(pitch_hidden, n_step, n_summary, n_rhythm, pitch_dropout, input_dropout)
         slot_of_step = torch.arange(N_STEPS) // STEPS_PER_SLOT
         self.register_buffer("slot_of_step", F.one_hot(slot_of_step, SLOTS_PER_BAR).float(), persistent=False)
 
@@ -363,8 +364,9 @@ class Melody(nn.Module):
             heard = self.tables.hear(heard, onset_t, pitch_t)
         heard = torch.stack(heard_before, 1)  # (B, 16, 2, 36)
         last, second = heard.unbind(2)
-        gates = gates + self.pitch.own(torch.cat([self.degrees_here(last, maps), self.degrees_here(second, maps), last,
-                                                  self.tables.interval_counted(last, second)], -1))
+        own = torch.cat([self.degrees_here(last, maps), self.degrees_here(second, maps), last,
+                         self.tables.interval_counted(last, second)], -1)
+        gates = gates + self.pitch.own(self.pitch.input_dropout(own))
         outputs = []
         for gates_t in gates.unbind(1):
             hidden = self.pitch.cell(gates_t, hidden)
@@ -383,15 +385,16 @@ class MelodySampler(nn.Module):
     narrow decisions first. Per step the pitch logits are a[onset] + b[pitch] - max b, rest a[rest], hold a[hold] (a, b the
     perturbed rhythm and pitch values), moved so that the largest is `TOP_LOGIT`; all others lie at least one int8 step below.
 
-    `onset_bias` is added to log p(onset) of every step: the calibration of the note density (DESIGN 1.2).
+    `onset_bias` and `rest_bias` are added to log p(onset) and log p(rest) of every step. They calibrate the note density and
+    the rests, which a rhythm temperature below 1 lowers in favour of the likelier hold.
     """
 
-    def __init__(self, melody, rhythm_temperature=1.0, pitch_temperature=1.0, onset_bias=0.0):
+    def __init__(self, melody, rhythm_temperature=1.0, pitch_temperature=1.0, onset_bias=0.0, rest_bias=0.0):
         super().__init__()
         self.melody = melody
         self.rhythm_temperature = rhythm_temperature
         self.pitch_temperature = pitch_temperature
-        self.register_buffer("rhythm_bias", torch.tensor([onset_bias, 0.0, 0.0]))
+        self.register_buffer("rhythm_bias", torch.tensor([onset_bias, 0.0, rest_bias]))
 
     def forward(self, noise, chords, previous_bar):
         """noise (B, 16, 39), chords (B, 2, 24), previous_bar (B, 16, 38) -> logits (B, 1, 16, 38)."""

@@ -301,6 +301,9 @@ def save_atomically(path, write):
 class Bars:
     """The bars of one split that a network learns from: each has at least one onset and a chord in its first slot.
 
+    A bar of rest before stays a bar of rest. Were it "no bar", then "no bar" would mean a phrase that enters late, and a
+    chain without a primer would begin with one each time.
+
     `states` (n, 16) and `previous` (n, 16) uint8, `previous` all 255 where there is no bar before; `chords` (n, 2) int8,
     `chord_masks` (n, 2) uint16, `song` (n,), `bar` (n,) = index of the bar in the whole data set.
     """
@@ -331,8 +334,6 @@ def load_bars(path, split):
     previous = np.full_like(states, NO_BAR)
     same_song = np.flatnonzero(song[1:] == song[:-1]) + 1
     previous[same_song] = states[same_song - 1]
-    # A bar before that is all rest says no more than none: both are the start of a phrase.
-    previous[(previous == REST).all(1)] = NO_BAR
     wanted = arrays["song_split"][song] == SPLITS.index(split)
     usable = (states < REST).any(1) & (chords[:, 0] != NO_CHORD) & wanted
     idx = np.flatnonzero(usable)

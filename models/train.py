@@ -41,6 +41,7 @@ class MelodyConfig:
     n_rhythm: int
     rhythm_dropout: float
     pitch_dropout: float
+    input_dropout: float
     chord_dropout: float
     previous_dropout: float
     batch_size: int
@@ -183,7 +184,7 @@ def batches(tensors, batch_size, generator):
 def melody_from(config):
     """The untrained network of a configuration."""
     return Melody(config.rhythm_hidden, config.pitch_hidden, config.n_step, config.n_summary, config.n_rhythm,
-                  config.rhythm_dropout, config.pitch_dropout)
+                  config.rhythm_dropout, config.pitch_dropout, config.input_dropout)
 
 
 @torch.no_grad()
