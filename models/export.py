@@ -23,7 +23,7 @@ import torch
 from metrics import classes_from_states, decode_one_of_n, is_onset, merge_repeats, quantise, states_from_classes
 from nets import MIDI_ROWS, N_RHYTHM, MelodySampler, MidiNetSampler, midinet_chords, triad_one_hot
 from prepare import LOWEST_PITCH, N_PITCHES, N_STEPS, REST, load_bars, save_atomically
-from train import as_tensors, load_checkpoint, melody_from, midinet_bar, midinet_from
+from train import as_tensors, load_stages, melody_from, midinet_bar, midinet_from
 
 INPUTS = ("noise", "chords", "previous_bar")
 OPSET = 17
@@ -201,13 +201,13 @@ def manifest_of(release, kind, checkpoint, config, calibration, figures):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--release", type=Path, required=True)
-    parser.add_argument("--checkpoint", type=Path, required=True)
+    parser.add_argument("--checkpoint", type=Path, nargs="+", required=True, help="one, or one per stage of a melody network")
     parser.add_argument("--data", type=Path, required=True, help=".npz of prepare.py, for the calibration")
     parser.add_argument("--output", type=Path, required=True)
     args = parser.parse_args()
     torch.set_num_threads(1)
     release = load_release(args.release)
-    checkpoint, config = load_checkpoint(args.checkpoint)
+    checkpoint, config = load_stages(args.checkpoint)
     kind = config.kind
     bars, sha256 = load_bars(args.data, "train")
     if sha256 != checkpoint["data_sha256"]:

@@ -148,6 +148,23 @@ def load_checkpoint(path):
     return checkpoint, config_from(checkpoint["config"])
 
 
+def load_stages(paths):
+    """Read one checkpoint, or one per stage of the same melody configuration trained in two processes, and join them."""
+    (checkpoint, config), *others = [load_checkpoint(path) for path in paths]
+    for other, _ in others:
+        if any(other[key] != checkpoint[key] for key in ("config", "data_sha256", "commit")):
+            raise SystemExit("the checkpoints come from different configurations, data or commits")
+        for stage in other["val_nll"]:
+            checkpoint["state"] |= {key: value for key, value in other["state"].items() if key.startswith(f"{stage}.")}
+        for key in ("val_nll", "best_step"):
+            checkpoint[key] |= other[key]
+        for key in ("steps", "cpu_s"):
+            checkpoint[key] += other[key]
+    if config.kind == "melody" and set(checkpoint["val_nll"]) != {"rhythm", "pitch"}:
+        raise SystemExit(f"only the stages {sorted(checkpoint['val_nll'])} are trained")
+    return checkpoint, config
+
+
 def as_tensors(bars):
     """Bars -> int64 tensors states (n, 16), previous (n, 16), chords (n, 2)."""
     return tuple(torch.from_numpy(x.astype(np.int64)) for x in (bars.states, bars.previous, bars.chords))
@@ -197,22 +214,23 @@ def melody_nll(net, stage, tensors, batch_size=1024):
     return -float(torch.cat(parts).mean())
 
 
-def train_melody(config, data, output):
+def train_melody(config, data, output, stages=("rhythm", "pitch")):
     """Maximum likelihood with dropout, weight decay and EMA, one stage after the other; each keeps its best EMA weights.
 
     The stages share no parameters and need schedules of their own. A schedule that ends about where validation would turn
     gives a lower loss than stopping a longer one early: the last, small steps are worth it.
     """
     torch.manual_seed(config.seed)
-    generator = torch.Generator().manual_seed(config.seed)
     train, sha256 = load_bars(data, "train")
     train, val = as_tensors(train), as_tensors(load_bars(data, "val")[0])
     run = Run(output, config, sha256)
     best = melody_from(config)
     val_nll, best_step = {}, {}
-    for stage, n_steps in {"rhythm": config.rhythm_steps, "pitch": config.pitch_steps}.items():
-        # Both start from the same seed, so the second stage does not depend on the length of the first.
+    for stage in stages:
+        n_steps = getattr(config, f"{stage}_steps")
+        # Both start from the same seed, so stages give the same weights one after the other or in two processes.
         torch.manual_seed(config.seed)
+        generator = torch.Generator().manual_seed(config.seed)
         net = melody_from(config)
         ema = copy.deepcopy(net)
         part, slow_part = getattr(net, stage), getattr(ema, stage)
@@ -375,12 +393,17 @@ def main():
     parser.add_argument("--config", type=Path, required=True)
     parser.add_argument("--data", type=Path, required=True, help=".npz of prepare.py")
     parser.add_argument("--output", type=Path, required=True, help="folder for checkpoints and the log")
+    parser.add_argument("--stage", choices=("rhythm", "pitch"), help="train one stage of a melody network only")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     args = parser.parse_args()
     config = load_config(args.config)
     torch.set_num_threads(args.threads)
-    train = {"melody": train_melody, "midinet": train_midinet}[config.kind]
-    train(config, args.data, args.output)
+    if config.kind == "midinet":
+        if args.stage:
+            raise SystemExit("--stage is for melody networks")
+        train_midinet(config, args.data, args.output)
+    else:
+        train_melody(config, args.data, args.output, (args.stage,) if args.stage else ("rhythm", "pitch"))
 
 
 if __name__ == "__main__":
