@@ -1,0 +1,248 @@
+//! The models there are: those inside the program, and the files in the user's folder. A user installs one by dropping one file.
+
+use super::{
+    onnx_file::{MAX_MODEL_BYTES, OnnxFile},
+    runtime::data_dir,
+    session::{OnnxGenerator, Trust},
+};
+use crate::generate::{Generator, Manifest, ModelError, ModelProvider};
+use std::{
+    borrow::Cow,
+    io::Read,
+    path::{Path, PathBuf},
+};
+
+/// The models inside the program; the first is the default.
+const EMBEDDED: [(&str, &[u8]); 2] = [
+    ("melody", include_bytes!("../../../models/released/melody.onnx")),
+    ("midinet", include_bytes!("../../../models/released/midinet.onnx")),
+];
+/// The model that plays where none is named.
+pub const DEFAULT_MODEL: &str = "melody";
+
+/// Where a model lies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// Inside the program.
+    Embedded,
+    /// In a file.
+    File(PathBuf),
+}
+
+/// A model that was read and checked, but not run.
+#[derive(Clone, Debug)]
+pub struct ModelInfo {
+    /// What it is.
+    pub manifest: Manifest,
+    /// SHA-256 of the file, lower-case hex.
+    pub sha256: String,
+    /// Size of the file.
+    pub n_bytes: usize,
+    /// Where it lies.
+    pub origin: Origin,
+}
+
+/// Finds models by id or path.
+#[derive(Clone, Debug)]
+pub struct Library {
+    folder: Option<PathBuf>,
+}
+
+impl Default for Library {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Library {
+    /// The models inside the program and those in `models` in Barline's [data folder](super::runtime::data_dir).
+    #[must_use]
+    pub fn new() -> Self {
+        Self { folder: data_dir().map(|d| d.join("models")) }
+    }
+
+    /// The models inside the program and those in another folder.
+    #[must_use]
+    pub fn with_folder(folder: PathBuf) -> Self {
+        Self { folder: Some(folder) }
+    }
+
+    /// Where the user's models lie.
+    #[must_use]
+    pub fn folder(&self) -> Option<&Path> {
+        self.folder.as_deref()
+    }
+
+    /// All models in the order in which a name is looked up, and the files that are refused, with the reasons. A file whose id
+    /// another model has already is reached by its path only.
+    #[must_use]
+    pub fn list(&self) -> (Vec<ModelInfo>, Vec<(PathBuf, ModelError)>) {
+        let (mut models, mut refused) = (Vec::new(), Vec::new());
+        for (id, bytes) in EMBEDDED {
+            match info(bytes, Origin::Embedded) {
+                Ok(model) => models.push(model),
+                Err(error) => refused.push((PathBuf::from(id), error)),
+            }
+        }
+        for path in self.files() {
+            match read(&path).and_then(|bytes| info(&bytes, Origin::File(path.clone()))) {
+                Ok(model) => models.push(model),
+                Err(error) => refused.push((path, error)),
+            }
+        }
+        (models, refused)
+    }
+
+    /// Reads and checks one model without running it; an empty name is the default.
+    ///
+    /// # Errors
+    /// [`ModelError`] says why it is refused.
+    pub fn inspect(&self, model: &str) -> Result<ModelInfo, ModelError> {
+        let (bytes, origin) = self.find(model)?;
+        info(&bytes, origin)
+    }
+
+    /// Reads, checks, loads and runs one model; an empty name is the default.
+    ///
+    /// # Errors
+    /// [`ModelError`] says why it is refused.
+    pub fn open(&self, model: &str) -> Result<OnnxGenerator, ModelError> {
+        let (bytes, origin) = self.find(model)?;
+        OnnxGenerator::load(&bytes, if origin == Origin::Embedded { Trust::Embedded } else { Trust::File })
+    }
+
+    fn files(&self) -> Vec<PathBuf> {
+        let entries = self.folder.as_ref().and_then(|folder| std::fs::read_dir(folder).ok());
+        let mut files: Vec<PathBuf> = entries.into_iter().flatten().flatten().map(|entry| entry.path()).collect();
+        files.retain(|path| path.extension().is_some_and(|e| e.eq_ignore_ascii_case("onnx")) && path.is_file());
+        files.sort();
+        files
+    }
+
+    fn find(&self, model: &str) -> Result<(Cow<'static, [u8]>, Origin), ModelError> {
+        let model = if model.is_empty() { DEFAULT_MODEL } else { model };
+        if let Some((_, bytes)) = EMBEDDED.iter().find(|(id, _)| *id == model) {
+            return Ok((Cow::Borrowed(*bytes), Origin::Embedded));
+        }
+        if is_path(model) {
+            let path = PathBuf::from(model);
+            return Ok((Cow::Owned(read(&path)?), Origin::File(path)));
+        }
+        // A damaged file named as the model is the likely culprit; its reason says more than "unknown".
+        let mut culprit = None;
+        for path in self.files() {
+            match read(&path).and_then(|bytes| Ok((OnnxFile::read(&bytes)?, bytes))) {
+                Ok((file, bytes)) if file.manifest.id == model => return Ok((Cow::Owned(bytes), Origin::File(path))),
+                Err(error) if path.file_stem().is_some_and(|stem| stem == model) => culprit = Some(error),
+                _ => (),
+            }
+        }
+        let known = self.list().0.iter().map(|m| m.manifest.id.clone()).collect::<Vec<_>>().join(", ");
+        Err(culprit.unwrap_or(ModelError::Unknown { name: model.into(), known }))
+    }
+}
+
+impl ModelProvider for Library {
+    fn default_model(&self) -> &str {
+        DEFAULT_MODEL
+    }
+
+    fn load(&mut self, model: &str) -> Result<Box<dyn Generator>, ModelError> {
+        Ok(Box::new(self.open(model)?))
+    }
+}
+
+fn info(bytes: &[u8], origin: Origin) -> Result<ModelInfo, ModelError> {
+    let OnnxFile { manifest, sha256 } = OnnxFile::read(bytes)?;
+    Ok(ModelInfo { manifest, sha256, n_bytes: bytes.len(), origin })
+}
+
+/// A path, unlike an id, has a separator or ends in `.onnx`.
+fn is_path(model: &str) -> bool {
+    model.contains(['/', '\\']) || model.to_ascii_lowercase().ends_with(".onnx")
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, ModelError> {
+    let unreadable = |e: std::io::Error| ModelError::Read { path: path.display().to_string(), reason: e.to_string() };
+    let file = std::fs::File::open(path).map_err(unreadable)?;
+    let mut bytes = Vec::new();
+    // One byte more than allowed tells an oversized file without reading all of it, whatever it says its size is.
+    let n_bytes = file.take(MAX_MODEL_BYTES + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    let n_bytes = u64::try_from(n_bytes).unwrap_or(u64::MAX);
+    if n_bytes > MAX_MODEL_BYTES {
+        let n_bytes = std::fs::metadata(path).map_or(n_bytes, |m| m.len());
+        return Err(ModelError::TooLarge { bytes: n_bytes, limit: MAX_MODEL_BYTES });
+    }
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        generate::{PatternSpec, Span, build},
+        inference::onnx_file::tests::TINY,
+    };
+
+    #[test]
+    fn the_embedded_models_fit_their_manifests_and_run() {
+        let library = Library { folder: None };
+        let (models, refused) = library.list();
+        assert!(refused.is_empty(), "{refused:?}");
+        let ids: Vec<&str> = models.iter().map(|m| m.manifest.id.as_str()).collect();
+        assert_eq!(ids, ["melody", "midinet"]);
+        for id in ids {
+            let mut generator = library.open(id).unwrap();
+            let spec = PatternSpec {
+                seed: 7,
+                take: 0,
+                variation: 1.0,
+                span: Span::Bars(3),
+                progression: "Dm7 | G7 | C".parse().unwrap(),
+                primer: vec![],
+            };
+            let pattern = build(&mut generator, &spec, 0, 3, |_| ()).unwrap();
+            assert!(!generator.backend().notes.iter().any(|n| n.contains("optimise")), "{:?}", generator.backend());
+            assert_eq!(pattern.roll.n_bars(), 3);
+            assert!(pattern.roll.cells().iter().any(|c| *c > 0));
+        }
+    }
+
+    #[test]
+    fn a_file_dropped_into_the_folder_is_found_by_its_id_and_by_its_path() {
+        let folder = tempfile::tempdir().unwrap();
+        let library = Library::with_folder(folder.path().into());
+        assert!(matches!(library.open("tiny"), Err(ModelError::Unknown { .. })));
+        let path = folder.path().join("some name.onnx");
+        std::fs::write(&path, TINY).unwrap();
+        assert_eq!(library.inspect("tiny").unwrap().origin, Origin::File(path.clone()));
+        assert_eq!(library.open(path.to_str().unwrap()).unwrap().manifest().id, "tiny");
+        assert_eq!(library.inspect("").unwrap().origin, Origin::Embedded);
+    }
+
+    #[test]
+    fn a_refused_file_is_listed_with_its_reason_and_hides_no_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let library = Library::with_folder(folder.path().into());
+        std::fs::write(folder.path().join("a.onnx"), &TINY[..3000]).unwrap();
+        std::fs::write(folder.path().join("b.onnx"), TINY).unwrap();
+        std::fs::write(folder.path().join("notes.txt"), "no model").unwrap();
+        let (models, refused) = library.list();
+        assert_eq!((models.len(), refused.len()), (3, 1));
+        assert!(matches!(refused[0].1, ModelError::NotOnnx { .. }));
+        assert_eq!(library.open("tiny").unwrap().manifest().id, "tiny");
+        assert!(matches!(library.open("a").unwrap_err(), ModelError::NotOnnx { .. }));
+        assert!(matches!(library.open("missing/x.onnx").unwrap_err(), ModelError::Read { .. }));
+    }
+
+    #[test]
+    fn an_oversized_file_is_refused_unread() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("huge.onnx");
+        std::fs::File::create(&path).unwrap().set_len(MAX_MODEL_BYTES + 77).unwrap();
+        match read(&path).unwrap_err() {
+            ModelError::TooLarge { bytes, .. } => assert_eq!(bytes, MAX_MODEL_BYTES + 77),
+            other => panic!("{other}"),
+        }
+    }
+}
