@@ -33,6 +33,7 @@ HOLD = 37
 N_STATES = 38
 NO_CHORD = -1
 SPLITS = ("train", "val", "test")
+NOT_4_4 = Path(__file__).parent / "configs" / "pop909_not_4_4.txt"
 
 # A third counts as minor when the quality says so. Suspended, augmented and dominant chords have no minor third, so they
 # reduce to the major triad of their root; diminished ones have, so they reduce to minor.
@@ -102,14 +103,19 @@ def read_pop909_song(folder):
 
 
 def read_pop909(root):
-    """Yield (name, Song or Rejected) of every song below `root`; `NOT_4_4.txt`, where it exists, lists songs to drop."""
+    """Yield (name, Song or Rejected) of every song below `root`, dropping those listed as not in 4/4.
+
+    The public layout does not tell the meter. `NOT_4_4.txt` beside the songs is used where there is one, else the list of
+    this project.
+    """
     folders = sorted(path for path in (root / "POP909").iterdir() if path.is_dir())
     meter_list = root / "NOT_4_4.txt"
-    other_meter = set(meter_list.read_text().split()) if meter_list.exists() else set()
+    lines = (meter_list if meter_list.exists() else NOT_4_4).read_text().splitlines()
+    other_meter = {line.strip() for line in lines if not line.startswith("#")}
     for folder in tqdm(folders, desc="songs", unit="song"):
         try:
             if folder.name in other_meter:
-                raise Rejected("not in 4/4 (NOT_4_4.txt)")
+                raise Rejected("not in 4/4")
             yield folder.name, read_pop909_song(folder)
         except Rejected as reason:
             yield folder.name, reason

@@ -234,7 +234,7 @@ def trained(nets, data, tmp_path_factory):
         values = tomllib.loads((HERE / "configs" / f"{name}.toml").read_text()) | changes
         train.KINDS[kind]  # both kinds exist
         getattr(train, f"train_{kind}")(train.config_from(values), data, folder / kind)
-        out[kind] = sorted((folder / kind).glob("checkpoint*.pt"))[-1]
+        out[kind] = folder / kind / "checkpoint.pt"
     return out
 
 

@@ -332,6 +332,12 @@ def midinet_figures(generator, config, val, masks):
             "distinct": len(torch.unique(fake, dim=0)) / len(fake)}
 
 
+def midinet_distance(figures):
+    """How far validation bars are from real ones, by which a checkpoint is chosen: chord tones, density, sounding pitches."""
+    return (abs(figures["chord_tone"] - figures["chord_tone_real"])
+            + abs(figures["notes"] - figures["notes_real"]) / figures["notes_real"] + figures["pitch_tv"])
+
+
 def train_midinet(config, data, output):
     """The released recipe: D once, G `g_updates` times on the same batch, feature matching and mean-bar terms."""
     torch.manual_seed(config.seed)
@@ -348,7 +354,7 @@ def train_midinet(config, data, output):
     d_optimiser = torch.optim.Adam(d.parameters(), lr=config.d_learning_rate, betas=(config.beta1, 0.999), fused=True)
     bce = F.binary_cross_entropy_with_logits
     stream = batches(train, config.batch_size, generator)
-    sums = {}
+    sums, best = {}, math.inf
     for step in tqdm(range(1, config.n_steps + 1), desc="midinet", unit="step", mininterval=10):
         states, previous, triads = next(stream)
         real, previous, chords = midinet_bar(states), midinet_bar(previous), midinet_chords(triad_one_hot(triads))
@@ -384,8 +390,11 @@ def train_midinet(config, data, output):
             figures = midinet_figures(kept, config, val, masks)
             run.log(step=step, **{name: value / config.validate_every for name, value in sums.items()}, **figures)
             sums = {}
-            # Every checkpoint is kept: adversarial losses do not track quality, so the choice is made afterwards.
-            run.save(name=f"checkpoint-{step:06}.pt", state=kept.state_dict(), steps=step, figures=figures)
+            # Adversarial losses do not track quality, and chord adherence can fall while they improve: `midinet_distance`
+            # chooses on validation songs, and every checkpoint is kept beside the chosen one.
+            for name in [f"checkpoint-{step:06}.pt"] + ["checkpoint.pt"] * (midinet_distance(figures) < best):
+                run.save(name=name, state=kept.state_dict(), steps=step, figures=figures)
+            best = min(best, midinet_distance(figures))
 
 
 def main():
