@@ -331,6 +331,7 @@ impl Player {
         }
         if block.knobs.muted {
             self.silence(self.clock.offset(from), output);
+            self.deck.take_over(block.port);
             return;
         }
         if let Some(at) = self.deck.takeover_at(from, block.meter).filter(|at| *at < to) {

@@ -302,6 +302,26 @@ fn every_pass_of_a_loop_is_the_same() {
 }
 
 #[test]
+fn a_host_that_rounds_its_loop_to_samples_doubles_no_note() {
+    // 24,000 samples per beat; the loop's end falls on sample 99.4 of the first block, for the host on 100.
+    let sample = 1.0 / 24_000.0;
+    let end = 4.0 - 0.6 * sample;
+    let mut host = Host::playing(written("0-1-2-3-5-5-5-5-", false));
+    host.looping = Some((0.0, end));
+    let at = |host: &mut Host, beats: f64| {
+        host.beats = beats;
+        host.block(100);
+    };
+    at(&mut host, end - 99.4 * sample);
+    at(&mut host, end + 0.6 * sample);
+    at(&mut host, 100.6 * sample);
+    assert_eq!(host.heard(), [(99, 60, true)]);
+    // A host that does not loop after all is followed.
+    at(&mut host, 4.5 - 100.0 * sample);
+    assert_eq!(host.port.playhead().position, Ticks(1920 + 240));
+}
+
+#[test]
 fn a_tempo_ramp_neither_loses_nor_doubles_notes() {
     for telling in [Telling::Exact, Telling::Rounded] {
         let mut host = Host::playing(music(12));

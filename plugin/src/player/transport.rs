@@ -228,6 +228,9 @@ impl Clock {
         let said = Said { beats, samples: transport.pos_samples.filter(|_| from_samples.is_some()), n_samples };
         let before = self.said.replace(said);
 
+        let loop_beats =
+            transport.loop_beats.filter(|(start, end)| believed(start) && believed(end) && end - start >= MIN_LOOP_BEATS);
+
         let mut jumped = false;
         self.line = match (transport.playing, self.line) {
             (false, _) => {
@@ -244,7 +247,7 @@ impl Clock {
                 if (line.samples_per_beat - samples_per_beat).abs() > 0.0 {
                     line.re_anchor(line.position_beats(), samples_per_beat);
                 }
-                match follow(line, before, said) {
+                match follow(line, before, said, loop_beats) {
                     Followed::On(line) => Some(line),
                     Followed::Jump(beats) => {
                         jumped = true;
@@ -254,8 +257,6 @@ impl Clock {
                 }
             }
         };
-        let loop_beats =
-            transport.loop_beats.filter(|(start, end)| believed(start) && believed(end) && end - start >= MIN_LOOP_BEATS);
         self.block = Block { n_samples, loop_beats, jumped, wraps: 0, wrap: None, done: self.line.is_none() };
         if self.line.is_some() {
             Motion::Rolling
@@ -329,7 +330,7 @@ enum Followed {
     Stalled,
 }
 
-fn follow(mut line: Line, before: Option<Said>, said: Said) -> Followed {
+fn follow(mut line: Line, before: Option<Said>, said: Said, loop_beats: Option<(f64, f64)>) -> Followed {
     let predicted = line.position_beats();
     // How many samples the host went on by, beyond what the last block had.
     let surplus = before.and_then(|b| Some((said.samples?.saturating_sub(b.samples?), i64::from(b.n_samples))));
@@ -358,7 +359,99 @@ fn follow(mut line: Line, before: Option<Said>, said: Said) -> Followed {
     } else if difference.abs() <= DRIFTED {
         line.re_anchor(beats, line.samples_per_beat);
         Followed::On(line)
+    } else if loop_beats.is_some_and(|(start, end)| (difference - (end - start)).abs() <= AGREES && (beats - end).abs() <= AGREES)
+    {
+        // The host rounds the loop's end to a whole sample, the clock does not: it is round already, the host not yet.
+        Followed::On(line)
     } else {
         Followed::Jump(beats)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(beats: f64, tempo: f64) -> HostTransport {
+        HostTransport { playing: true, tempo: Some(tempo), pos_beats: Some(beats), ..HostTransport::default() }
+    }
+
+    #[test]
+    fn ticks_between_two_samples_go_to_the_later_one_wherever_the_music_begins() {
+        // 44.1 kHz at 120 bpm: 45.9375 samples per tick, so every 16th tick from the eighth on lies exactly between two samples.
+        // Whole numbers say what is right; 3,000 beginnings give sums that err to either side.
+        for begin in 0..3_000_i64 {
+            let mut clock = Clock::new();
+            let nearest_sample = |tick: i64| ((tick - begin) * 22_050 * 2 + 480).div_euclid(960);
+            let mut tick = begin;
+            let mut elapsed = 0;
+            for n_samples in [1_u32, 367, 368, 512, 1, 1, 1103] {
+                let transport = at((real(begin) + real(elapsed) / 45.9375) / 480.0, 120.0);
+                assert_eq!(clock.begin(&transport, n_samples, 44_100.0), Motion::Rolling);
+                let segment = clock.segment().unwrap();
+                assert_eq!(segment.from, Ticks(tick), "from {begin}");
+                for inside in segment.from.0..segment.to.0 {
+                    assert_eq!(
+                        i64::from(clock.offset(Ticks(inside))),
+                        nearest_sample(inside) - elapsed,
+                        "tick {inside} from {begin}"
+                    );
+                }
+                elapsed += i64::from(n_samples);
+                tick = segment.to.0;
+                assert!(nearest_sample(tick) >= elapsed && nearest_sample(tick - 1) < elapsed, "from {begin}");
+                assert_eq!(clock.segment(), None);
+                clock.end();
+            }
+        }
+    }
+
+    #[test]
+    fn a_loop_inside_a_block_is_followed_and_bounded() {
+        let mut clock = Clock::new();
+        let transport = HostTransport { loop_beats: Some((1.0, 2.5)), ..at(2.0, 120.0) };
+        // 24,000 samples per beat: the loop ends after half a beat, and again one and a half beats later.
+        assert_eq!(clock.begin(&transport, 60_000, 48_000.0), Motion::Rolling);
+        let segments: Vec<_> = std::iter::from_fn(|| clock.segment()).map(|s| (s.from.0, s.to.0, s.jumped_at)).collect();
+        assert_eq!(segments, [(960, 1200, Some(0)), (480, 1200, Some(12_000)), (480, 720, Some(48_000))]);
+        clock.end();
+        assert_eq!(clock.position(), Ticks(720));
+        let transport = HostTransport { loop_beats: Some((1.0, 1.02)), ..at(1.0, 1000.0) };
+        clock.begin(&transport, u32::MAX, 48_000.0);
+        assert_eq!(std::iter::from_fn(|| clock.segment()).count(), usize::try_from(MAX_WRAPS).unwrap() + 1);
+    }
+
+    #[test]
+    fn a_missing_tempo_is_the_last_good_one() {
+        let mut clock = Clock::new();
+        let mut length = |tempo| {
+            clock.reset();
+            clock.begin(&HostTransport { tempo, ..at(0.0, 1.0) }, 24_000, 48_000.0);
+            clock.segment().unwrap().to.0
+        };
+        assert_eq!(length(None), 480);
+        assert_eq!(length(Some(60.0)), 240);
+        for absurd in [None, Some(0.0), Some(f64::NAN), Some(1e9), Some(-60.0)] {
+            assert_eq!(length(absurd), 240, "{absurd:?}");
+        }
+    }
+
+    #[test]
+    fn small_differences_are_ignored_larger_ones_corrected_and_large_ones_are_jumps() {
+        let follows = |difference: f64| {
+            let mut clock = Clock::new();
+            clock.begin(&at(3.0, 120.0), 24_000, 48_000.0);
+            while clock.segment().is_some() {}
+            clock.end();
+            clock.begin(&at(4.0 + difference, 120.0), 2_400, 48_000.0);
+            let segment = clock.segment().unwrap();
+            (segment.from.0, segment.to.0, segment.jumped_at)
+        };
+        assert_eq!(follows(1.0 / 1920.0), (1920, 1968, None));
+        assert_eq!(follows(-1.0 / 500.0), (1920, 1968, None));
+        assert_eq!(follows(1.0 / 32.0), (1920, 1983, None));
+        assert_eq!(follows(-1.0 / 32.0), (1920, 1953, None));
+        assert_eq!(follows(1.0), (2400, 2448, Some(0)));
+        assert_eq!(follows(-1.5), (1200, 1248, Some(0)));
     }
 }
