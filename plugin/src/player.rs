@@ -82,6 +82,9 @@ struct Deck {
     current: Option<Box<Delivery>>,
     /// Waits for its bar line or step.
     next: Option<Box<Delivery>>,
+    /// The current pattern was wanted while the next one waited (a knob was turned and turned back): the next one comes in only if
+    /// it is asked for again.
+    declined: bool,
 }
 
 /// What a pattern does to what sounds when it comes in.
@@ -117,21 +120,25 @@ impl Deck {
             let slot = if is_window { &mut self.current } else { &mut self.next };
             if Self::retire(slot, port) {
                 *slot = Some(new);
+                self.declined &= is_window;
             }
         }
     }
 
-    /// Forgets the next pattern if the current one is wanted after all (a knob was turned and turned back).
-    fn reconsider(&mut self, wanted: u64, port: &Port) {
-        let key = |slot: &Option<Box<Delivery>>| slot.as_ref().map(|d| d.pattern.key);
-        if key(&self.current) == Some(wanted) && key(&self.next) != Some(wanted) {
-            Self::retire(&mut self.next, port);
-        }
+    /// Takes note of what the parameters ask for.
+    fn want(&mut self, wanted: u64) {
+        self.declined |= self.current.as_ref().is_some_and(|current| current.pattern.key == wanted);
+    }
+
+    /// The next pattern, if it may come in. One that was overtaken by the parameters may: with a seed that is automated at every bar
+    /// line, each pattern would be too late for ever.
+    fn candidate(&self, wanted: u64) -> Option<&Delivery> {
+        self.next.as_deref().filter(|next| !self.declined || next.pattern.key == wanted)
     }
 
     /// Makes the next pattern the current one, if there is one and the old one can be given back.
-    fn take_over(&mut self, port: &Port) -> Option<Change> {
-        let new = self.next.as_ref()?;
+    fn take_over(&mut self, wanted: u64, port: &Port) -> Option<Change> {
+        let new = self.candidate(wanted)?;
         let change = match &self.current {
             Some(old) if new.takeover == Takeover::NextStep && old.pattern.roll.layout() == new.pattern.roll.layout() => {
                 Change::Adopt
@@ -142,12 +149,13 @@ impl Deck {
             return None;
         }
         self.current = self.next.take();
+        self.declined = false;
         Some(change)
     }
 
     /// The first place at or after `from` where the next pattern may come in.
-    fn takeover_at(&self, from: Ticks, meter: TimeSignature) -> Option<Ticks> {
-        let next = self.next.as_ref()?;
+    fn takeover_at(&self, wanted: u64, from: Ticks, meter: TimeSignature) -> Option<Ticks> {
+        let next = self.candidate(wanted)?;
         if self.current.is_none() {
             return Some(from);
         }
@@ -292,7 +300,7 @@ impl Player {
         let mut output =
             Output { sink, held: &mut held, thru: thru.iter(), may_pass: knobs.thru && !knobs.muted, offset: 0, last_offset };
         self.deck.take_in(port);
-        self.deck.reconsider(wanted, port);
+        self.deck.want(wanted);
         match motion {
             Motion::Rolling => {
                 while let Some(segment) = self.clock.segment() {
@@ -305,7 +313,7 @@ impl Player {
                 if self.was_rolling {
                     output.release(Owner::Thru, 0);
                 }
-                self.deck.take_over(port);
+                self.deck.take_over(wanted, port);
             }
         }
         if knobs.muted {
@@ -327,16 +335,16 @@ impl Player {
         }
         if let Some(offset) = jumped_at {
             self.silence(offset, output);
-            self.deck.take_over(block.port);
+            self.deck.take_over(block.wanted, block.port);
         }
         if block.knobs.muted {
             self.silence(self.clock.offset(from), output);
-            self.deck.take_over(block.port);
+            self.deck.take_over(block.wanted, block.port);
             return;
         }
-        if let Some(at) = self.deck.takeover_at(from, block.meter).filter(|at| *at < to) {
+        if let Some(at) = self.deck.takeover_at(block.wanted, from, block.meter).filter(|at| *at < to) {
             self.run(from, at, block, output);
-            match self.deck.take_over(block.port) {
+            match self.deck.take_over(block.wanted, block.port) {
                 Some(Change::Release) => self.silence(self.clock.offset(at), output),
                 Some(Change::Adopt) => self.sequencer.adopt(),
                 None => {}
@@ -369,7 +377,6 @@ impl Player {
         let Self { patience, deck, .. } = self;
         patience.wait_for_pattern(block.wanted, &mut || {
             deck.take_in(block.port);
-            deck.reconsider(block.wanted, block.port);
             deck.is_ready(block.wanted, from, to, block.meter)
         });
     }

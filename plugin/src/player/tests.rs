@@ -439,6 +439,26 @@ fn a_knob_turned_back_keeps_the_pattern() {
     host.blocks(512, 90_000);
     assert_eq!(host.port.playhead().key, 7);
     assert!(host.heard().iter().all(|e| e.1 == 60));
+    // Nor does the other come in when a third is asked for, but when it is asked for itself.
+    host.wanted = 5;
+    host.blocks(512, 48_000);
+    assert_eq!(host.port.playhead().key, 7);
+    host.wanted = 99;
+    host.blocks(512, 48_000);
+    assert_eq!(host.port.playhead().key, 99);
+}
+
+#[test]
+fn a_pattern_overtaken_by_the_parameters_still_comes_in() {
+    let mut host = Host::playing(written("0-------", false));
+    host.meter = (2, 4);
+    host.block(512);
+    let mut other = written("5-------", false);
+    other.key = 99;
+    host.deliver(other, Takeover::BarLine);
+    host.wanted = 100;
+    host.blocks(512, 48_000);
+    assert_eq!(host.port.playhead().key, 99);
 }
 
 #[test]
