@@ -47,6 +47,7 @@ class Release:
     decode_temperature: float
     # Sampling temperatures inside the graph (melody).
     rhythm_temperature: float
+    rhythm_min_p: float
     pitch_temperature: float
 
 
@@ -101,7 +102,7 @@ def calibrate_melody(net, release, bars, n_rounds=8):
     target = np.array([is_onset(bars.states).mean(), (bars.states == REST).mean()])
     bias = np.zeros(2)
     for _ in range(n_rounds):
-        sampler = MelodySampler(net, release.rhythm_temperature, release.pitch_temperature, *bias.tolist()).eval()
+        sampler = MelodySampler(net, release.rhythm_temperature, release.pitch_temperature, release.rhythm_min_p, *bias.tolist()).eval()
         rolls = sample_rolls(sampler, "melody", None, bars, torch.Generator().manual_seed(0))
         states = decode(rolls, "melody", release.decode_temperature, np.random.default_rng(0))
         reached = np.array([is_onset(states).mean(), (states == REST).mean()])
@@ -219,10 +220,11 @@ def main():
         net.eval()
         biases, figures = calibrate_melody(net, release, some)
         bias = biases["onset_bias"]
-        sampler = MelodySampler(net, release.rhythm_temperature, release.pitch_temperature, **biases)
+        sampler = MelodySampler(net, release.rhythm_temperature, release.pitch_temperature, release.rhythm_min_p, **biases)
         figures |= {"val_nll_rhythm": checkpoint["val_nll"]["rhythm"], "val_nll_pitch": checkpoint["val_nll"]["pitch"],
                     "best_step": checkpoint["best_step"], "rest_bias": biases["rest_bias"],
-                    "rhythm_temperature": release.rhythm_temperature, "pitch_temperature": release.pitch_temperature}
+                    "rhythm_temperature": release.rhythm_temperature, "pitch_temperature": release.pitch_temperature,
+                    "rhythm_min_p": release.rhythm_min_p}
     else:
         net = midinet_from(config)
         net.load_state_dict(checkpoint["state"])

@@ -22,6 +22,7 @@ STEPS_PER_SLOT = N_STEPS // SLOTS_PER_BAR
 # The host stores a logit as int8 with 1/16 per step, so 127/16 is the largest one it can tell apart from the next.
 TOP_LOGIT = 127 / 16
 LOGIT_STEP = 1 / 16
+TAIL_PENALTY = 4.0
 
 
 def triad_one_hot(chords):
@@ -385,15 +386,20 @@ class MelodySampler(nn.Module):
     narrow decisions first. Per step the pitch logits are a[onset] + b[pitch] - max b, rest a[rest], hold a[hold] (a, b the
     perturbed rhythm and pitch values), moved so that the largest is `TOP_LOGIT`; all others lie at least one int8 step below.
 
+    `rhythm_min_p`: a rhythm state less likely than this share of the likeliest one is made e^-`TAIL_PENALTY` times as likely.
+    Sixteen draws of a few per cent each invent rhythms that no song has; a temperature low enough to prevent that would also
+    take the syncopation.
+
     `onset_bias` and `rest_bias` are added to log p(onset) and log p(rest) of every step. They calibrate the note density and
     the rests, which a rhythm temperature below 1 lowers in favour of the likelier hold.
     """
 
-    def __init__(self, melody, rhythm_temperature=1.0, pitch_temperature=1.0, onset_bias=0.0, rest_bias=0.0):
+    def __init__(self, melody, rhythm_temperature=1.0, pitch_temperature=1.0, rhythm_min_p=0.0, onset_bias=0.0, rest_bias=0.0):
         super().__init__()
         self.melody = melody
         self.rhythm_temperature = rhythm_temperature
         self.pitch_temperature = pitch_temperature
+        self.rhythm_floor = math.log(max(rhythm_min_p, 1e-9))
         self.register_buffer("rhythm_bias", torch.tensor([onset_bias, 0.0, rest_bias]))
 
     def forward(self, noise, chords, previous_bar):
@@ -408,7 +414,8 @@ class MelodySampler(nn.Module):
         perturbed, drawn = [], []
         for t in range(N_STEPS):
             logits, hidden = net.rhythm.step(t, last, follows, before[:, t], gates[:, t], hidden)
-            a = logits / self.rhythm_temperature + rhythm_gumbel[:, t]
+            unlikely = (logits - logits.amax(-1, keepdim=True) < self.rhythm_floor).float()
+            a = (logits - TAIL_PENALTY * unlikely) / self.rhythm_temperature + rhythm_gumbel[:, t]
             last = one_hot_of_largest(a)
             follows = follows * (last * before[:, t]).sum(-1, keepdim=True)
             perturbed.append(a)
