@@ -47,9 +47,10 @@ impl Output<'_> {
     /// Goes on to a sample of the block, passing through what comes before.
     fn advance(&mut self, offset: u32) -> u32 {
         let offset = offset.min(self.last_offset);
-        while let Some(input) = self.thru.as_slice().first().filter(|input| input.offset_samples <= offset) {
+        // A host may give an offset outside the block; its note's end must not be lost.
+        while let Some(input) = self.thru.as_slice().first().filter(|i| i.offset_samples.min(self.last_offset) <= offset) {
             self.thru.next();
-            self.offset = self.offset.max(input.offset_samples);
+            self.offset = self.offset.max(input.offset_samples.min(self.last_offset));
             let note = (input.channel, input.pitch);
             match input.kind {
                 EventKind::On(velocity) if self.may_pass => self.held.on(Owner::Thru, self.offset, note, velocity, self.sink),

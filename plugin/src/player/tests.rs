@@ -574,6 +574,11 @@ fn notes_pass_through_in_order_and_only_if_asked() {
         assert_eq!(host.heard().len(), n_heard, "{:?}", host.heard());
         host.player.input(input(0, 33, false), &host.port);
     }
+    for note in [input(0, 44, true), input(9_999, 44, false)] {
+        host.player.input(note, &host.port);
+        host.block(64);
+    }
+    assert!(!host.listener.sounding.iter().any(|(_, pitch)| pitch.number() == 44));
     host.stop();
     assert!(host.listener.sounding.is_empty());
 }
