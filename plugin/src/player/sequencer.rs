@@ -827,6 +827,21 @@ mod tests {
     }
 
     #[test]
+    fn chords_that_are_switched_off_end_at_the_next_step() {
+        let mut pattern = written("................", false);
+        pattern.spec.progression = "C".parse().unwrap();
+        let mut sequencer = Sequencer::new();
+        let mut events = Vec::new();
+        for (chords, from, to) in [(Channel::new(4), 0, 700), (None, 700, 1900)] {
+            let knobs = Knobs { chords, ..Knobs::default() };
+            sequencer.run(Some(&pattern), &knobs, FOUR(), Ticks(from), Ticks(to), &mut |e| {
+                events.push((e.at.0, e.kind == EventKind::Off))
+            });
+        }
+        assert_eq!(events, [[(0, false); 4], [(720, true); 4]].concat());
+    }
+
+    #[test]
     fn bars_that_are_not_there_are_silent_and_counted() {
         let mut pattern = written("0--- 1---", false);
         pattern.spec.span = Span::Endless;
