@@ -42,9 +42,9 @@ pub fn to_bytes(song: &Song) -> Result<Vec<u8>, ExportError> {
     info.insert("resolution".into(), RESOLUTION.into());
     info.insert("name".into(), song.name.clone().into());
     let tempos: Vec<f64> = (0..n_cells).map(|c| tempo_at(song, c)).collect();
-    array(&mut archive, "tempo", &[n_rows, 1], &tempos)?;
+    array(&mut archive, "tempo", &[n_rows], &tempos)?;
     let downbeats: Vec<bool> = (0..n_cells).map(|c| downbeat_at(song, c)).collect();
-    array(&mut archive, "downbeat", &[n_rows, 1], &downbeats)?;
+    array(&mut archive, "downbeat", &[n_rows], &downbeats)?;
     for (idx, track) in song.tracks.iter().enumerate() {
         let sparse = sparse(track, n_cells)?;
         let name = |part: &str| format!("pianoroll_{idx}_csc_{part}");

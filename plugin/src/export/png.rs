@@ -165,7 +165,9 @@ impl Sheet {
             let bars = first..(first + self.bars_per_row).min(self.n_bars);
             self.draw_grid(area, top, &bars)?;
             self.draw_chords(area, top, &bars, song)?;
-            for (track, colour) in song.tracks.iter().zip(TRACKS.iter().cycle()) {
+            // The first track, which is the melody, on top.
+            let coloured: Vec<_> = song.tracks.iter().zip(TRACKS.iter().cycle()).collect();
+            for (track, colour) in coloured.into_iter().rev() {
                 for note in &track.notes {
                     self.draw_note(area, top, &bars, note, *colour)?;
                 }
