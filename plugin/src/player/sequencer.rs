@@ -74,7 +74,7 @@ impl Default for Knobs {
             temperature: 1.0,
             threshold: 0.5,
             octave: 0,
-            velocity: 90,
+            velocity: 96,
             humanize_velocity: 0.0,
             humanize_time: 0.0,
             swing: 0.0,
@@ -82,7 +82,7 @@ impl Default for Knobs {
             key: None,
             channel: Channel::default(),
             chords: None,
-            chord_velocity: 70,
+            chord_velocity: 72,
             muted: false,
             thru: false,
         }
