@@ -40,7 +40,9 @@ pub enum ExportError {
 }
 
 impl ExportError {
-    pub(crate) fn write(path: &Path, reason: impl ToString) -> Self {
+    /// [`ExportError::Write`] for a path and a reason.
+    #[must_use]
+    pub fn write(path: &Path, reason: impl ToString) -> Self {
         Self::Write { path: path.display().to_string(), reason: reason.to_string() }
     }
 }

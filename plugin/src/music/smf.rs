@@ -111,6 +111,29 @@ impl Song {
         notes
     }
 
+    /// The notes of the last bar in which a melody sounds, counted from that bar's start; empty if there is none.
+    ///
+    /// The melody is the track with that word in its name, else all tracks but the drums. A note that began before the bar
+    /// counts from the bar's start.
+    #[must_use]
+    pub fn last_melody_bar(&self) -> Vec<Note> {
+        let pitched = || self.tracks.iter().filter(|t| t.channel.index() != DRUM_CHANNEL && !t.notes.is_empty());
+        let named: Vec<&SongTrack> = pitched().filter(|t| t.name.to_lowercase().contains("melody")).collect();
+        let tracks = if named.is_empty() { pitched().collect() } else { named };
+        let notes = || tracks.iter().flat_map(|t| t.notes.iter());
+        let Some(last) = notes().map(|n| n.onset.0 + n.duration.0 - 1).max() else { return Vec::new() };
+        let (since, meter) = self.meter_at(Ticks(last));
+        let bar = meter.bar().0;
+        let start = since.0 + (last - since.0).div_euclid(bar) * bar;
+        notes()
+            .filter(|n| n.onset.0 + n.duration.0 > start)
+            .map(|n| {
+                let onset = (n.onset.0 - start).max(0);
+                Note { onset: Ticks(onset), duration: Ticks(n.onset.0 + n.duration.0 - start - onset), ..*n }
+            })
+            .collect()
+    }
+
     /// The bytes of a type 1 file with 480 ticks per quarter.
     ///
     /// # Errors
@@ -562,6 +585,32 @@ mod tests {
         let track = [&[0x83, 0x74, 0x90, 60, 100, 0x83, 0x74, 60, 0][..], &END].concat();
         let song = Song::from_bytes(&file(0, [0xE7, 40], &[&track])).unwrap();
         assert_eq!(shape(&song), [(480, 480, 60)]);
+    }
+
+    #[test]
+    fn the_last_bar_of_melody_counts_from_its_start() {
+        let bar = |song: &Song| -> Vec<(i64, i64, u8)> {
+            song.last_melody_bar().iter().map(|n| (n.onset.0, n.duration.0, n.pitch.number())).collect()
+        };
+        let mut song = song();
+        // The meter changes at 3840 to bars of 1680: the note at 7000 lies in the bar from 5520.
+        assert_eq!(bar(&song), [(1480, 1, 59)]);
+        // A note that is held into the last bar, and a higher one elsewhere that ends on its bar line.
+        song.tracks[0].notes = vec![note(1000, 1000, 0, 50, 80), note(1900, 20, 0, 90, 80)];
+        assert_eq!(bar(&song), [(0, 80, 50)]);
+        // Named tracks win over others, drums never count.
+        let piano = SongTrack {
+            name: "Piano".into(),
+            channel: Channel::new(3).unwrap(),
+            program: None,
+            notes: vec![note(9000, 9, 3, 40, 80)],
+        };
+        song.tracks.push(piano);
+        assert_eq!(bar(&song), [(0, 80, 50)]);
+        song.tracks[0].name = "Lead".into();
+        assert_eq!(bar(&song), [(120, 9, 40)]);
+        song.tracks.retain(|t| t.channel.index() == DRUM_CHANNEL);
+        assert_eq!(bar(&song), []);
     }
 
     #[test]
