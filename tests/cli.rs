@@ -1,0 +1,384 @@
+//! The command line as a user meets it: exit codes, messages, files left or not left, and files that other programs read.
+
+use barline::music::smf::Song;
+use barline_tests::{bundle::workspace, cli::program};
+use std::{
+    env,
+    ffi::OsStr,
+    fs,
+    io::Write,
+    path::Path,
+    process::{Command, Output, Stdio},
+};
+use tempfile::TempDir;
+
+/// Exit codes, as `plugin/docs/command-line.md` lists them.
+const OK: i32 = 0;
+const USAGE: i32 = 2;
+const PRIMER: i32 = 3;
+const MODEL: i32 = 4;
+const OUTPUT: i32 = 5;
+
+fn scratch() -> TempDir {
+    tempfile::tempdir().expect("a scratch folder")
+}
+
+/// Runs `barline` in a folder, with a data folder of its own.
+fn barline(folder: &Path, args: &[&str]) -> Output {
+    let no_models = folder.join("no data");
+    Command::new(program())
+        .args(args)
+        .current_dir(folder)
+        .env("BARLINE_DATA", no_models)
+        .stdin(Stdio::null())
+        .output()
+        .expect("the command line runs")
+}
+
+fn generate(folder: &Path, args: &[&str]) -> Output {
+    barline(folder, &[&["generate"], args].concat())
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn succeeds(output: &Output) {
+    assert_eq!(output.status.code(), Some(OK), "{}", text(&output.stderr));
+}
+
+/// Every file below a folder, hidden ones too.
+fn files(folder: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).expect("a folder") {
+        let entry = entry.expect("an entry");
+        let name = entry.file_name().into_string().expect("a name in UTF-8");
+        if entry.path().is_dir() {
+            found.extend(files(&entry.path()).into_iter().map(|f| format!("{name}/{f}")));
+        } else {
+            found.push(name);
+        }
+    }
+    found.sort();
+    found
+}
+
+/// Runs `barline generate`, and insists on the exit code, on words in the message, and that no file appears or changes.
+fn refused(folder: &Path, args: &[&str], code: i32, words: &[&str]) {
+    let contents =
+        |names: &[String]| -> Vec<Vec<u8>> { names.iter().map(|n| fs::read(folder.join(n)).expect("a file")).collect() };
+    let before = files(folder);
+    let bytes = contents(&before);
+    let output = generate(folder, args);
+    let message = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{args:?}: {message}");
+    for word in words {
+        assert!(message.contains(word), "{args:?}: no `{word}` in: {message}");
+    }
+    assert!(message.starts_with("error: "), "{args:?}: {message}");
+    assert!(!message.contains("panicked"), "{args:?}: {message}");
+    assert_eq!(text(&output.stdout), "", "{args:?}");
+    assert_eq!(files(folder), before, "{args:?} leaves files");
+    assert_eq!(contents(&before), bytes, "{args:?} changes files");
+}
+
+fn all_outputs() -> [&'static str; 8] {
+    ["--output", "out.mid", "--npz", "out.npz", "--png", "out.png", "--json", "out.json"]
+}
+
+#[test]
+fn writes_what_is_asked_for_and_nothing_else() {
+    let folder = scratch();
+    let output = generate(folder.path(), &[]);
+    succeeds(&output);
+    assert_eq!(files(folder.path()), ["generated.mid"]);
+    assert!(text(&output.stdout).contains("generated.mid"));
+    succeeds(&generate(folder.path(), &all_outputs()));
+    assert_eq!(files(folder.path()), ["generated.mid", "out.json", "out.mid", "out.npz", "out.png"]);
+    let quiet = generate(folder.path(), &["--quiet"]);
+    succeeds(&quiet);
+    assert_eq!((text(&quiet.stdout), text(&quiet.stderr)), (String::new(), String::new()));
+}
+
+#[test]
+fn the_same_arguments_give_the_same_bytes() {
+    let (a, b) = (scratch(), scratch());
+    let args =
+        [&["--seed", "7", "--take", "3", "--bars", "12", "--swing", "0.4", "--humanize", "0.7"], &all_outputs()[..]].concat();
+    succeeds(&generate(a.path(), &args));
+    succeeds(&generate(b.path(), &args));
+    for name in ["out.mid", "out.npz", "out.png", "out.json"] {
+        assert_eq!(fs::read(a.path().join(name)).unwrap(), fs::read(b.path().join(name)).unwrap(), "{name}");
+    }
+    let other = [&args[..], &["--seed", "8", "--output", "other.mid"]].concat();
+    // An argument cannot be given twice.
+    assert_eq!(generate(a.path(), &other).status.code(), Some(USAGE));
+    succeeds(&generate(a.path(), &["--seed", "8", "--bars", "12", "--output", "other.mid"]));
+    assert_ne!(notes(&a.path().join("out.mid")), notes(&a.path().join("other.mid")));
+}
+
+fn song(path: &Path) -> Song {
+    Song::from_bytes(&fs::read(path).expect("a file")).expect("a Standard MIDI File")
+}
+
+fn notes(path: &Path) -> Vec<(i64, i64, u8, u8)> {
+    song(path).notes().iter().map(|n| (n.onset.0, n.duration.0, n.pitch.number(), n.velocity.number())).collect()
+}
+
+#[test]
+fn a_longer_piece_begins_with_the_shorter_one() {
+    let folder = scratch();
+    // 5 and 32 bars are finite patterns, 140 an endless one, built in two parts.
+    for bars in ["5", "32", "140"] {
+        succeeds(&generate(folder.path(), &["--seed", "11", "--bars", bars, "--output", &format!("{bars}.mid")]));
+    }
+    let onsets = |bars: &str, limit: i64| -> Vec<(i64, u8)> {
+        let all = notes(&folder.path().join(format!("{bars}.mid")));
+        all.iter().filter(|n| n.0 < limit).map(|n| (n.0, n.2)).collect()
+    };
+    let bar = 1920;
+    assert!(!onsets("5", 5 * bar).is_empty());
+    assert_eq!(onsets("5", 5 * bar), onsets("32", 5 * bar));
+    assert_eq!(onsets("32", 32 * bar), onsets("140", 32 * bar));
+    assert!(onsets("140", i64::MAX).iter().any(|n| n.0 > 130 * bar), "the second part sounds");
+}
+
+#[test]
+fn the_lead_in_moves_everything_and_changes_nothing() {
+    let folder = scratch();
+    succeeds(&generate(folder.path(), &["--seed", "3", "--meter", "3/4", "--output", "a.mid"]));
+    succeeds(&generate(folder.path(), &["--seed", "3", "--meter", "3/4", "--lead-in-bars", "2", "--output", "b.mid"]));
+    let moved: Vec<_> = notes(&folder.path().join("a.mid")).into_iter().map(|(at, d, p, v)| (at + 2 * 1440, d, p, v)).collect();
+    assert_eq!(notes(&folder.path().join("b.mid")), moved);
+    assert_eq!(song(&folder.path().join("b.mid")).length.0, 10 * 1440);
+}
+
+#[test]
+fn a_primer_is_heard() {
+    let folder = scratch();
+    succeeds(&generate(folder.path(), &["--seed", "5", "--bars", "4", "--output", "primer.mid"]));
+    succeeds(&generate(folder.path(), &["--seed", "6", "--output", "plain.mid"]));
+    succeeds(&generate(folder.path(), &["--seed", "6", "--primer", "primer.mid", "--output", "primed.mid"]));
+    assert_ne!(notes(&folder.path().join("plain.mid")), notes(&folder.path().join("primed.mid")));
+}
+
+#[test]
+fn chords_are_played_on_their_channel() {
+    let folder = scratch();
+    succeeds(&generate(folder.path(), &["--chords", "Dm7 | G7", "--bars", "2", "--channel", "3", "--chords-channel", "5"]));
+    let song = song(&folder.path().join("generated.mid"));
+    let channels: Vec<u8> = song.tracks.iter().map(|t| t.channel.index()).collect();
+    assert_eq!(channels, [2, 4]);
+    let chord: Vec<u8> = song.tracks[1].notes.iter().filter(|n| n.onset.0 < 960).map(|n| n.pitch.number() % 12).collect();
+    assert!([2, 5, 9, 0].iter().all(|class| chord.contains(class)), "Dm7 is not {chord:?}");
+    let markers: Vec<&str> = song.markers.iter().map(|m| m.1.as_str()).collect();
+    assert_eq!(markers, ["Dm7", "G7"]);
+}
+
+#[test]
+fn any_sharding_gives_the_same_files() {
+    let whole = scratch();
+    let args = ["--seed", "40", "--count", "7", "--bars", "2", "--output", "out.mid", "--json", "j.json"];
+    succeeds(&generate(whole.path(), &args));
+    let names = files(whole.path());
+    assert_eq!(names.len(), 14);
+    assert!(names.contains(&"out-0000000046.mid".to_owned()));
+    for n in [2, 3, 9] {
+        let parts = scratch();
+        let mut n_before = 0;
+        for part in 1..=n {
+            succeeds(&generate(parts.path(), &[&args[..], &["--shard", &format!("{part}/{n}")]].concat()));
+            let n_now = files(parts.path()).len();
+            assert_eq!(n_now - n_before, 2 * (7 + n - part) / n, "part {part} of {n}");
+            n_before = n_now;
+        }
+        assert_eq!(files(parts.path()), names, "{n} parts");
+        for name in &names {
+            assert_eq!(fs::read(parts.path().join(name)).unwrap(), fs::read(whole.path().join(name)).unwrap(), "{name}");
+        }
+    }
+    // One of many is the one alone.
+    succeeds(&generate(whole.path(), &["--seed", "46", "--bars", "2", "--output", "alone.mid"]));
+    assert_eq!(fs::read(whole.path().join("alone.mid")).unwrap(), fs::read(whole.path().join("out-0000000046.mid")).unwrap());
+}
+
+#[test]
+fn nonsense_arguments_are_refused() {
+    let folder = scratch();
+    let dir = folder.path();
+    refused(dir, &["--bars", "0"], USAGE, &["--bars", "0"]);
+    refused(dir, &["--bars", "many"], USAGE, &["--bars"]);
+    refused(dir, &["--chords", "C | lorem ipsum"], USAGE, &["bar 2", "lorem"]);
+    refused(dir, &["--chords", "C | Xm7"], USAGE, &["bar 2", "Xm7", "note name"]);
+    refused(dir, &["--chords", "C | Dfoo"], USAGE, &["bar 2", "foo"]);
+    refused(dir, &["--chords", "C | | G"], USAGE, &["bar 2", "N.C."]);
+    refused(dir, &["--chords", "C D E"], USAGE, &["bar 1", "3 chords"]);
+    refused(dir, &["--key", "H minor"], USAGE, &["H minor", "A minor"]);
+    refused(dir, &["--tempo", "0"], USAGE, &["--tempo"]);
+    refused(dir, &["--meter", "4/5"], USAGE, &["--meter"]);
+    refused(dir, &["--temperature", "nan"], USAGE, &["--temperature"]);
+    refused(dir, &["--threshold", "1.5"], USAGE, &["--threshold"]);
+    refused(dir, &["--count", "3", "--shard", "4/3"], USAGE, &["--shard"]);
+    refused(dir, &["--shard", "1/3"], USAGE, &["--count"]);
+    refused(dir, &["--seed", "4294967295", "--count", "2"], USAGE, &["seed"]);
+    refused(dir, &["--nonsense"], USAGE, &["--nonsense"]);
+    refused(dir, &["surplus"], USAGE, &["surplus"]);
+}
+
+#[test]
+fn unwritable_outputs_are_refused_and_nothing_is_left() {
+    let folder = scratch();
+    let dir = folder.path();
+    fs::write(dir.join("file"), "precious").unwrap();
+    fs::create_dir(dir.join("folder")).unwrap();
+    refused(dir, &["--output", "missing/out.mid"], OUTPUT, &["missing/out.mid"]);
+    refused(dir, &["--output", "file/out.mid"], OUTPUT, &["file/out.mid"]);
+    refused(dir, &["--output", "folder"], OUTPUT, &["folder"]);
+    refused(dir, &["--output", ""], OUTPUT, &["no file"]);
+    for option in ["--npz", "--png", "--json"] {
+        // The .mid alone would be possible.
+        refused(dir, &["--output", "out.mid", option, "missing/x"], OUTPUT, &["missing/x"]);
+        refused(dir, &["--output", "out.mid", option, "out.mid"], OUTPUT, &["out.mid", "twice"]);
+    }
+    refused(dir, &["--count", "3", "--output", "missing/out.mid"], OUTPUT, &["missing"]);
+    let mut protected = fs::metadata(dir.join("file")).unwrap().permissions();
+    protected.set_readonly(true);
+    fs::set_permissions(dir.join("file"), protected).unwrap();
+    refused(dir, &["--output", "file"], OUTPUT, &["file", "write-protected"]);
+    #[cfg(unix)]
+    refused(dir, &["--output", "/dev/null"], OUTPUT, &["/dev/null", "no regular file"]);
+}
+
+#[test]
+fn unreadable_primers_are_refused() {
+    let folder = scratch();
+    let dir = folder.path();
+    succeeds(&generate(dir, &["--output", "good.mid"]));
+    let good = fs::read(dir.join("good.mid")).unwrap();
+    fs::write(dir.join("cut.mid"), &good[..good.len() - 9]).unwrap();
+    fs::write(dir.join("text.mid"), "not a midi file").unwrap();
+    fs::write(dir.join("empty.mid"), "").unwrap();
+    fs::write(dir.join("silent.mid"), Song::default().to_bytes().unwrap()).unwrap();
+    fs::File::create(dir.join("huge.mid")).unwrap().set_len(1 << 30).unwrap();
+    fs::create_dir(dir.join("folder.mid")).unwrap();
+    // The huge file is sparse, but reading it back to compare it is not.
+    let compare = scratch();
+    let primer = |name: &str| dir.join(name).to_str().expect("a path in UTF-8").to_owned();
+    for (name, words) in [
+        ("missing.mid", "missing.mid"),
+        ("cut.mid", "cut short"),
+        ("text.mid", "not a Standard MIDI File"),
+        ("empty.mid", "not a Standard MIDI File"),
+        ("silent.mid", "no notes"),
+        ("huge.mid", "bytes"),
+        ("folder.mid", "no regular file"),
+    ] {
+        refused(compare.path(), &["--primer", &primer(name)], PRIMER, &[name, words]);
+    }
+}
+
+#[test]
+fn wrong_models_are_refused() {
+    let folder = scratch();
+    let dir = folder.path();
+    let model = fs::read(workspace().join("models/released/melody.onnx")).expect("the released model");
+    let half = model.len() / 2;
+    fs::write(dir.join("cut.onnx"), &model[..half]).unwrap();
+    fs::write(dir.join("text.onnx"), "not a model").unwrap();
+    fs::write(dir.join("empty.onnx"), "").unwrap();
+    let mut damaged = model.clone();
+    for byte in damaged.iter_mut().skip(200).take(4000) {
+        *byte ^= 0x5A;
+    }
+    fs::write(dir.join("damaged.onnx"), damaged).unwrap();
+    for file in ["cut.onnx", "text.onnx", "empty.onnx", "damaged.onnx", "missing.onnx"] {
+        refused(dir, &["--model", file], MODEL, &[file]);
+        for action in ["verify", "inspect"] {
+            let output = barline(dir, &["models", action, file]);
+            assert_eq!(output.status.code(), Some(MODEL), "{action} {file}: {}", text(&output.stderr));
+            assert!(text(&output.stderr).starts_with("error: "), "{action} {file}");
+        }
+    }
+    refused(dir, &["--model", "nonesuch"], MODEL, &["nonesuch", "melody"]);
+    let huge = scratch();
+    fs::File::create(huge.path().join("huge.onnx")).unwrap().set_len(1 << 30).unwrap();
+    let path = huge.path().join("huge.onnx");
+    refused(dir, &["--model", path.to_str().expect("a path in UTF-8")], MODEL, &["bytes"]);
+}
+
+#[test]
+fn models_are_listed_inspected_and_verified() {
+    let folder = scratch();
+    let dir = folder.path();
+    let shown = |args: &[&str]| {
+        let output = barline(dir, args);
+        succeeds(&output);
+        text(&output.stdout)
+    };
+    for id in ["melody", "midinet"] {
+        assert!(shown(&["models"]).contains(id));
+        assert!(shown(&["models", "list"]).contains(id));
+        assert!(shown(&["models", "inspect", id]).contains(&format!("\"id\": \"{id}\"")));
+        assert!(shown(&["models", "verify", id]).starts_with(&format!("ok: {id}")));
+        succeeds(&generate(dir, &["--model", id, "--output", &format!("{id}.mid")]));
+        assert!(!notes(&dir.join(format!("{id}.mid"))).is_empty(), "{id} plays");
+    }
+    let file = workspace().join("models/released/midinet.onnx");
+    assert!(shown(&["models", "verify", file.to_str().expect("a path in UTF-8")]).starts_with("ok: midinet"));
+}
+
+/// A Python with the packages that the checks need; says SKIPPED and why where there is none.
+fn outside(args: &[&OsStr]) -> Option<String> {
+    let script = workspace().join("tests/check_midi.py");
+    let mut reason = String::new();
+    let candidates = env::var_os("BARLINE_PYTHON").map_or_else(|| vec!["python3".into(), "python".into()], |p| vec![p]);
+    for python in candidates {
+        match Command::new(&python).arg(&script).args(args).output() {
+            Err(e) => reason = format!("{}: {e}", Path::new(&python).display()),
+            Ok(output) if output.status.code() == Some(77) => reason = text(&output.stdout).trim().to_owned(),
+            Ok(output) => {
+                assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
+                return Some(text(&output.stdout));
+            }
+        }
+    }
+    // Not by eprintln, which the test harness keeps to itself.
+    let line = format!("SKIPPED: pretty_midi and pypianoroll: {reason} (BARLINE_PYTHON may name a Python that has them)\n");
+    std::io::stderr().write_all(line.as_bytes()).expect("stderr");
+    None
+}
+
+#[test]
+fn others_read_what_is_written_note_for_note() {
+    let pieces: [&[&str]; 6] = [
+        &["--seed", "7", "--bars", "32", "--chords", "Dm7 | G7 | C | A7", "--key", "A minor"],
+        &["--seed", "1", "--tempo", "97.3", "--chords-channel", "2", "--chords", "C Am | F G"],
+        &["--seed", "2", "--meter", "3/4", "--swing", "1", "--lead-in-bars", "1", "--note-length", "0.05"],
+        &["--seed", "3", "--meter", "7/8", "--humanize", "1", "--humanize-velocity", "1", "--key", "Eb dorian"],
+        &["--seed", "4", "--model", "midinet", "--temperature", "2", "--threshold", "0.1", "--chords-channel", "1"],
+        &["--seed", "5", "--channel", "10", "--velocity", "127", "--octave", "-2"],
+    ];
+    for args in pieces {
+        let folder = scratch();
+        succeeds(&generate(folder.path(), &[args, &all_outputs()].concat()));
+        let path = |name: &str| folder.path().join(name).into_os_string();
+        let (mid, npz, json) = (path("out.mid"), path("out.npz"), path("out.json"));
+        let Some(said) = outside(&["read".as_ref(), &mid, &npz, &json]) else { return };
+        assert!(said.contains("agree"), "{said}");
+    }
+}
+
+#[test]
+fn what_others_write_is_read_note_for_note() {
+    let folder = scratch();
+    if outside(&["write".as_ref(), folder.path().as_os_str()]).is_none() {
+        return;
+    }
+    for name in ["pretty-220", "pretty-960", "mido-0"] {
+        let wanted: Vec<(i64, i64, u8, u8)> =
+            serde_json::from_slice(&fs::read(folder.path().join(format!("{name}.json"))).unwrap()).unwrap();
+        let mut got = notes(&folder.path().join(format!("{name}.mid")));
+        got.sort_unstable();
+        assert!(wanted.len() >= 200 && got == wanted, "{name}: {} notes of {}", got.len(), wanted.len());
+    }
+}
