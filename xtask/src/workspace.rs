@@ -1,0 +1,55 @@
+//! Where things are, and how commands are run.
+
+use anyhow::{Context, Result, bail};
+use std::{
+    env,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+/// The project's root: the folder above this package.
+pub fn root() -> Result<PathBuf> {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().map(Path::to_path_buf).context("xtask lies in no workspace")
+}
+
+/// Makes the project's root the current folder, where the bundler looks for `bundler.toml`.
+pub fn enter() -> Result<()> {
+    env::set_current_dir(root()?).context("cannot enter the workspace")
+}
+
+/// The cargo that runs this task.
+pub fn cargo() -> Command {
+    Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+}
+
+/// Cargo's target folder, wherever the environment or the configuration put it.
+pub fn target_dir() -> Result<PathBuf> {
+    let output = cargo().args(["metadata", "--no-deps", "--format-version", "1"]).output().context("cannot run cargo")?;
+    if !output.status.success() {
+        bail!("`cargo metadata` failed:\n{}", String::from_utf8_lossy(&output.stderr));
+    }
+    let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).context("cannot read `cargo metadata`")?;
+    metadata
+        .get("target_directory")
+        .and_then(|d| d.as_str())
+        .map(PathBuf::from)
+        .context("`cargo metadata` names no target folder")
+}
+
+/// Runs a command to its end and insists on success.
+pub fn run(command: &mut Command) -> Result<()> {
+    let words = words(command);
+    let status = command.status().with_context(|| format!("cannot run `{words}`"))?;
+    if status.success() { Ok(()) } else { bail!("`{words}` failed ({status})") }
+}
+
+/// A command as one would type it.
+pub fn words(command: &Command) -> String {
+    let program = Path::new(command.get_program()).file_name().unwrap_or_default();
+    std::iter::once(program).chain(command.get_args()).map(|w| w.to_string_lossy()).collect::<Vec<_>>().join(" ")
+}
+
+/// Whether a command can be started at all.
+pub fn exists(program: &str, arg: &str) -> bool {
+    Command::new(program).arg(arg).output().is_ok_and(|output| output.status.success())
+}
