@@ -12,4 +12,8 @@ pub mod generate;
 #[cfg(feature = "inference")]
 pub mod inference;
 pub mod music;
+#[cfg(feature = "plugin")]
+pub mod params;
 pub mod player;
+#[cfg(feature = "plugin")]
+pub mod state;

@@ -1,0 +1,712 @@
+//! The parameters a host sees and automates, and the saved document beside them. The host and the editor write, the audio thread
+//! reads every value once per block, the worker whenever it polls; all values are atomics.
+//!
+//! Ids, enum ids and the key of the document never change meaning; names may.
+
+use crate::{
+    generate::Span,
+    music::{chord::ProgressionError, note::PitchClass, scale::Scale},
+    state::{Document, SavedPattern, Settings, StateError},
+};
+use nice_plug::{
+    formatters,
+    params::persist::PersistentField,
+    plugin::ParamValue,
+    prelude::{BoolParam, Enum, EnumParam, FloatParam, FloatRange, IntParam, IntRange, Params, PluginState},
+};
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+use std::sync::{
+    Arc, OnceLock,
+    atomic::{AtomicU32, Ordering},
+};
+
+/// Key of the document among the host's saved fields.
+pub const DOCUMENT_KEY: &str = "barline";
+/// Highest seed: every seed is exact as the `f32` between 0 and 1 that hosts store.
+pub const MAX_SEED: i32 = 65_535;
+/// Highest take.
+pub const MAX_TAKE: i32 = 999;
+
+/// How long the pattern is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum Length {
+    #[id = "1"]
+    #[name = "1 bar"]
+    Bars1,
+    #[id = "2"]
+    #[name = "2 bars"]
+    Bars2,
+    #[id = "4"]
+    #[name = "4 bars"]
+    Bars4,
+    #[id = "8"]
+    #[name = "8 bars"]
+    Bars8,
+    #[id = "16"]
+    #[name = "16 bars"]
+    Bars16,
+    #[id = "32"]
+    #[name = "32 bars"]
+    Bars32,
+    #[id = "endless"]
+    #[name = "Endless"]
+    Endless,
+}
+
+impl Length {
+    /// How far the pattern reaches.
+    #[must_use]
+    pub fn span(self) -> Span {
+        match self {
+            Self::Bars1 => Span::Bars(1),
+            Self::Bars2 => Span::Bars(2),
+            Self::Bars4 => Span::Bars(4),
+            Self::Bars8 => Span::Bars(8),
+            Self::Bars16 => Span::Bars(16),
+            Self::Bars32 => Span::Bars(32),
+            Self::Endless => Span::Endless,
+        }
+    }
+}
+
+/// Tonic that notes are snapped to, or off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum KeyRoot {
+    #[id = "off"]
+    #[name = "Off"]
+    Off,
+    #[id = "c"]
+    #[name = "C"]
+    C,
+    #[id = "c#"]
+    #[name = "C#"]
+    CSharp,
+    #[id = "d"]
+    #[name = "D"]
+    D,
+    #[id = "eb"]
+    #[name = "Eb"]
+    EFlat,
+    #[id = "e"]
+    #[name = "E"]
+    E,
+    #[id = "f"]
+    #[name = "F"]
+    F,
+    #[id = "f#"]
+    #[name = "F#"]
+    FSharp,
+    #[id = "g"]
+    #[name = "G"]
+    G,
+    #[id = "ab"]
+    #[name = "Ab"]
+    AFlat,
+    #[id = "a"]
+    #[name = "A"]
+    A,
+    #[id = "bb"]
+    #[name = "Bb"]
+    BFlat,
+    #[id = "b"]
+    #[name = "B"]
+    B,
+}
+
+impl KeyRoot {
+    /// The tonic; `None` when off.
+    #[must_use]
+    pub fn tonic(self) -> Option<PitchClass> {
+        let above_c = match self {
+            Self::Off => return None,
+            Self::C => 0,
+            Self::CSharp => 1,
+            Self::D => 2,
+            Self::EFlat => 3,
+            Self::E => 4,
+            Self::F => 5,
+            Self::FSharp => 6,
+            Self::G => 7,
+            Self::AFlat => 8,
+            Self::A => 9,
+            Self::BFlat => 10,
+            Self::B => 11,
+        };
+        Some(PitchClass::of(above_c))
+    }
+}
+
+/// [`Scale`] as a host shows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum ScaleChoice {
+    #[id = "major"]
+    #[name = "Major"]
+    Major,
+    #[id = "minor"]
+    #[name = "Minor"]
+    Minor,
+    #[id = "harmonic-minor"]
+    #[name = "Harmonic minor"]
+    HarmonicMinor,
+    #[id = "melodic-minor"]
+    #[name = "Melodic minor"]
+    MelodicMinor,
+    #[id = "dorian"]
+    #[name = "Dorian"]
+    Dorian,
+    #[id = "phrygian"]
+    #[name = "Phrygian"]
+    Phrygian,
+    #[id = "lydian"]
+    #[name = "Lydian"]
+    Lydian,
+    #[id = "mixolydian"]
+    #[name = "Mixolydian"]
+    Mixolydian,
+    #[id = "locrian"]
+    #[name = "Locrian"]
+    Locrian,
+    #[id = "major-pentatonic"]
+    #[name = "Major pentatonic"]
+    MajorPentatonic,
+    #[id = "minor-pentatonic"]
+    #[name = "Minor pentatonic"]
+    MinorPentatonic,
+    #[id = "blues"]
+    #[name = "Blues"]
+    Blues,
+}
+
+impl ScaleChoice {
+    /// The scale.
+    #[must_use]
+    pub fn scale(self) -> Scale {
+        match self {
+            Self::Major => Scale::Major,
+            Self::Minor => Scale::Minor,
+            Self::HarmonicMinor => Scale::HarmonicMinor,
+            Self::MelodicMinor => Scale::MelodicMinor,
+            Self::Dorian => Scale::Dorian,
+            Self::Phrygian => Scale::Phrygian,
+            Self::Lydian => Scale::Lydian,
+            Self::Mixolydian => Scale::Mixolydian,
+            Self::Locrian => Scale::Locrian,
+            Self::MajorPentatonic => Scale::MajorPentatonic,
+            Self::MinorPentatonic => Scale::MinorPentatonic,
+            Self::Blues => Scale::Blues,
+        }
+    }
+}
+
+/// Where the chords come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
+pub enum ChordSource {
+    /// The progression as written.
+    #[id = "progression"]
+    #[name = "Progression"]
+    Progression,
+    /// The chord held at the MIDI input.
+    #[id = "midi"]
+    #[name = "MIDI input"]
+    Midi,
+}
+
+/// All parameters, and the saved document.
+#[derive(Params)]
+pub struct BarlineParams {
+    /// Spread of the decoding's noise.
+    #[id = "temperature"]
+    pub temperature: FloatParam,
+    /// Probability that an onset must exceed.
+    #[id = "threshold"]
+    pub threshold: FloatParam,
+    /// Spread of the network's noise.
+    #[id = "variation"]
+    pub variation: FloatParam,
+    /// Seed.
+    #[id = "seed"]
+    pub seed: IntParam,
+    /// Take: another try with the same seed.
+    #[id = "take"]
+    pub take: IntParam,
+    /// Pattern length.
+    #[id = "length"]
+    pub length: EnumParam<Length>,
+    /// Where the chords come from.
+    #[id = "chord_source"]
+    pub chord_source: EnumParam<ChordSource>,
+    /// Tonic to snap to.
+    #[id = "key_root"]
+    pub key_root: EnumParam<KeyRoot>,
+    /// Scale to snap to.
+    #[id = "scale"]
+    pub scale: EnumParam<ScaleChoice>,
+    /// Octaves up or down.
+    #[id = "octave"]
+    pub octave: IntParam,
+    /// Channel of the melody, 1 to 16.
+    #[id = "channel"]
+    pub channel: IntParam,
+    /// Velocity before accents.
+    #[id = "velocity"]
+    pub velocity: IntParam,
+    /// Spread of the velocities.
+    #[id = "humanize_velocity"]
+    pub humanize_velocity: FloatParam,
+    /// Delay of every other sixteenth.
+    #[id = "swing"]
+    pub swing: FloatParam,
+    /// Spread of the onsets.
+    #[id = "humanize"]
+    pub humanize: FloatParam,
+    /// Part of its duration that a note sounds.
+    #[id = "note_length"]
+    pub note_length: FloatParam,
+    /// Play the chords too.
+    #[id = "chords_on"]
+    pub chords_on: BoolParam,
+    /// Channel of the chords, 1 to 16.
+    #[id = "chords_channel"]
+    pub chords_channel: IntParam,
+    /// Velocity of the chords.
+    #[id = "chords_velocity"]
+    pub chords_velocity: IntParam,
+    /// Pass the MIDI input through.
+    #[id = "thru"]
+    pub thru: BoolParam,
+    /// Bypass.
+    #[id = "bypass"]
+    pub bypass: BoolParam,
+    /// What is saved besides.
+    #[persist = "barline"]
+    pub saved: Saved,
+}
+
+impl Default for BarlineParams {
+    fn default() -> Self {
+        Self {
+            temperature: hundredths("Temperature", 1.0, 2.0),
+            threshold: hundredths("Threshold", 0.5, 1.0),
+            variation: hundredths("Variation", 1.0, 2.0),
+            seed: IntParam::new("Seed", 0, IntRange::Linear { min: 0, max: MAX_SEED }),
+            take: IntParam::new("Take", 0, IntRange::Linear { min: 0, max: MAX_TAKE }),
+            length: EnumParam::new("Pattern Length", Length::Bars8),
+            chord_source: EnumParam::new("Chord Source", ChordSource::Progression),
+            key_root: EnumParam::new("Key", KeyRoot::Off),
+            scale: EnumParam::new("Scale", ScaleChoice::Major),
+            octave: IntParam::new("Octave", 0, IntRange::Linear { min: -3, max: 3 })
+                .with_value_to_string(Arc::new(|octaves| if octaves == 0 { "0".into() } else { format!("{octaves:+}") })),
+            channel: channel("Channel", 1),
+            velocity: velocity("Velocity", 96),
+            humanize_velocity: percent("Humanize Velocity", 0.0, 0.0),
+            swing: percent("Swing", 0.0, 0.0),
+            humanize: percent("Humanize", 0.0, 0.0),
+            note_length: percent("Note Length", 1.0, 0.05),
+            chords_on: BoolParam::new("Play Chords", false).with_value_to_string(on_off()).with_string_to_value(from_on_off()),
+            chords_channel: channel("Chords Channel", 2),
+            chords_velocity: velocity("Chords Velocity", 72),
+            thru: BoolParam::new("MIDI Thru", false).with_value_to_string(on_off()).with_string_to_value(from_on_off()),
+            bypass: BoolParam::new("Bypass", false)
+                .with_value_to_string(on_off())
+                .with_string_to_value(from_on_off())
+                .make_bypass(),
+            saved: Saved::default(),
+        }
+    }
+}
+
+/// 0 to `max` in hundredths, shown with two decimals.
+fn hundredths(name: &str, default: f32, max: f32) -> FloatParam {
+    FloatParam::new(name, default, FloatRange::Linear { min: 0.0, max })
+        .with_step_size(0.01)
+        .with_value_to_string(formatters::v2s_f32_rounded(2))
+}
+
+/// `min` to 1, shown as 0 to 100 %.
+fn percent(name: &str, default: f32, min: f32) -> FloatParam {
+    FloatParam::new(name, default, FloatRange::Linear { min, max: 1.0 })
+        .with_step_size(0.01)
+        .with_unit(" %")
+        .with_value_to_string(formatters::v2s_f32_percentage(0))
+        .with_string_to_value(formatters::s2v_f32_percentage())
+}
+
+fn channel(name: &str, default: i32) -> IntParam {
+    IntParam::new(name, default, IntRange::Linear { min: 1, max: 16 })
+}
+
+fn velocity(name: &str, default: i32) -> IntParam {
+    IntParam::new(name, default, IntRange::Linear { min: 1, max: 127 })
+}
+
+fn on_off() -> Arc<dyn Fn(bool) -> String + Send + Sync> {
+    Arc::new(|on| if on { "On".into() } else { "Off".into() })
+}
+
+fn from_on_off() -> Arc<dyn Fn(&str) -> Option<bool> + Send + Sync> {
+    Arc::new(|text| match text.to_lowercase().as_str() {
+        "on" | "1" | "yes" | "true" => Some(true),
+        "off" | "0" | "no" | "false" => Some(false),
+        _ => None,
+    })
+}
+
+/// What a host's project holds under [`DOCUMENT_KEY`], or, put there by [`filter_state`], why it was not taken.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Stored {
+    /// A document that was checked.
+    Document(Box<Document>),
+    /// A refusal on its way to the status line.
+    Refused {
+        /// The reason.
+        refused: String,
+    },
+}
+
+/// Yields the pattern to save, waiting a moment for one that is being made.
+type PatternToSave = Box<dyn Fn() -> Option<SavedPattern> + Send + Sync>;
+
+/// The saved document while the plugin runs. Locked by the host's main thread, the editor and the worker, never by the audio
+/// thread, which reads the generation only.
+#[derive(Default)]
+pub struct Saved {
+    inner: Mutex<Inner>,
+    progression: AtomicU32,
+    model: AtomicU32,
+    primer: AtomicU32,
+    pattern_to_save: OnceLock<PatternToSave>,
+}
+
+#[derive(Default)]
+struct Inner {
+    settings: Settings,
+    /// As loaded; unpacked on the worker.
+    pattern: Option<Arc<SavedPattern>>,
+    /// Counts the documents loaded.
+    loads: u64,
+    refused: Option<String>,
+    logits_error: Option<String>,
+}
+
+/// How often what is saved has changed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Generations {
+    /// The progression, or everything at once by loading a document.
+    pub progression: u32,
+    /// The model.
+    pub model: u32,
+    /// The primer.
+    pub primer: u32,
+}
+
+/// A consistent copy of what is saved.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Snapshot {
+    /// Counts the documents loaded.
+    pub loads: u64,
+    /// What the user set.
+    pub settings: Settings,
+    /// The pattern loaded with it.
+    pub pattern: Option<Arc<SavedPattern>>,
+}
+
+impl Saved {
+    /// Counts of the changes.
+    ///
+    /// # Realtime safety
+    /// Audio thread: yes, atomic loads.
+    #[must_use]
+    pub fn generations(&self) -> Generations {
+        Generations {
+            progression: self.progression.load(Ordering::Acquire),
+            model: self.model.load(Ordering::Acquire),
+            primer: self.primer.load(Ordering::Acquire),
+        }
+    }
+
+    /// A copy.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        let inner = self.inner.lock();
+        Snapshot { loads: inner.loads, settings: inner.settings.clone(), pattern: inner.pattern.clone() }
+    }
+
+    /// Changes the settings (editor thread).
+    ///
+    /// # Errors
+    /// The progression's error; then nothing changes.
+    pub fn change(&self, change: impl FnOnce(&mut Settings)) -> Result<(), ProgressionError> {
+        let mut inner = self.inner.lock();
+        let mut settings = inner.settings.clone();
+        change(&mut settings);
+        settings.progression()?;
+        let before = std::mem::replace(&mut inner.settings, settings);
+        let count = |changed: bool, counter: &AtomicU32| {
+            if changed {
+                counter.fetch_add(1, Ordering::Release);
+            }
+        };
+        count(before.progression != inner.settings.progression, &self.progression);
+        count(before.model != inner.settings.model, &self.model);
+        count(before.primer != inner.settings.primer, &self.primer);
+        Ok(())
+    }
+
+    /// What was wrong with the state last loaded.
+    #[must_use]
+    pub fn notice(&self) -> Option<String> {
+        let inner = self.inner.lock();
+        inner.refused.clone().or_else(|| inner.logits_error.clone())
+    }
+
+    /// Notes what was wrong with the loaded pattern's logits (worker thread).
+    pub fn set_logits_error(&self, error: Option<String>) {
+        self.inner.lock().logits_error = error;
+    }
+
+    /// Says where the pattern to save comes from. Once, when the plugin is made.
+    pub fn set_pattern_to_save(&self, pattern: PatternToSave) {
+        // A second call would be a second plugin on the same parameters, which the framework does not make.
+        let _ = self.pattern_to_save.set(pattern);
+    }
+}
+
+impl PersistentField<'_, Stored> for Saved {
+    fn set(&self, stored: Stored) {
+        let mut inner = self.inner.lock();
+        match stored {
+            Stored::Document(document) => {
+                *inner = Inner {
+                    settings: document.settings,
+                    pattern: document.pattern.map(Arc::new),
+                    loads: inner.loads + 1,
+                    ..Inner::default()
+                };
+                // Equal settings with another pattern are another document.
+                self.progression.fetch_add(1, Ordering::Release);
+            }
+            Stored::Refused { refused } => inner.refused = Some(refused),
+        }
+    }
+
+    fn map<F, R>(&self, f: F) -> R
+    where
+        F: Fn(&Stored) -> R,
+    {
+        // Not under the lock: the worker needs it to make the pattern that is waited for.
+        let pattern = self.pattern_to_save.get().and_then(|pattern| pattern());
+        let settings = self.inner.lock().settings.clone();
+        f(&Stored::Document(Box::new(Document { settings, pattern, ..Document::default() })))
+    }
+}
+
+/// Checks a state before the framework loads it. One that is refused is emptied, so that nothing changes, but for the reason that
+/// goes to the status line. The framework itself would set what it can read and skip the rest.
+pub fn filter_state(state: &mut PluginState) {
+    if let Err(error) = check_state(state) {
+        let refused = Stored::Refused { refused: format!("The saved state was not loaded: {error}.") };
+        state.params.clear();
+        state.fields.clear();
+        if let Ok(json) = serde_json::to_string(&refused) {
+            state.fields.insert(DOCUMENT_KEY.into(), json);
+        }
+    }
+}
+
+fn check_state(state: &PluginState) -> Result<(), StateError> {
+    match state.fields.get(DOCUMENT_KEY) {
+        Some(json) => drop(Document::from_json(json)?),
+        None => return Err(StateError::Json(format!("`{DOCUMENT_KEY}` is missing"))),
+    }
+    let known = BarlineParams::default();
+    for (id, value) in &state.params {
+        // A parameter that this version does not know is left to the framework, which skips it with a warning.
+        if known.accepts(id, value) == Some(false) {
+            return Err(StateError::Parameter { id: id.clone(), value: format!("{value:?}") });
+        }
+    }
+    Ok(())
+}
+
+impl BarlineParams {
+    /// Whether a saved value fits the parameter; `None` for an unknown id.
+    fn accepts(&self, id: &str, value: &ParamValue) -> Option<bool> {
+        let float = |param: &FloatParam| match value {
+            ParamValue::F32(v) => {
+                let range = param.range();
+                let (min, max) = (range.unnormalize(0.0), range.unnormalize(1.0));
+                (min..=max).contains(v)
+            }
+            _ => false,
+        };
+        let int = |param: &IntParam| match (value, param.range()) {
+            (ParamValue::I32(v), IntRange::Linear { min, max }) => (min..=max).contains(v),
+            _ => false,
+        };
+        let boolean = || matches!(value, ParamValue::Bool(_));
+        fn choice<T: Enum + PartialEq + 'static>(value: &ParamValue) -> bool {
+            match value {
+                ParamValue::String(id) => T::ids().is_some_and(|ids| ids.contains(&id.as_str())),
+                _ => false,
+            }
+        }
+        Some(match id {
+            "temperature" => float(&self.temperature),
+            "threshold" => float(&self.threshold),
+            "variation" => float(&self.variation),
+            "seed" => int(&self.seed),
+            "take" => int(&self.take),
+            "length" => choice::<Length>(value),
+            "chord_source" => choice::<ChordSource>(value),
+            "key_root" => choice::<KeyRoot>(value),
+            "scale" => choice::<ScaleChoice>(value),
+            "octave" => int(&self.octave),
+            "channel" => int(&self.channel),
+            "velocity" => int(&self.velocity),
+            "humanize_velocity" => float(&self.humanize_velocity),
+            "swing" => float(&self.swing),
+            "humanize" => float(&self.humanize),
+            "note_length" => float(&self.note_length),
+            "chords_on" | "thru" | "bypass" => boolean(),
+            "chords_channel" => int(&self.chords_channel),
+            "chords_velocity" => int(&self.chords_velocity),
+            _ => return None,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nice_plug::prelude::Param;
+    use std::collections::{BTreeMap, HashSet};
+
+    fn state(fields: &[(&str, &str)], params: &[(&str, ParamValue)]) -> PluginState {
+        PluginState {
+            version: "0.1.0".into(),
+            params: params.iter().map(|(id, value)| ((*id).into(), value.clone())).collect(),
+            fields: fields.iter().map(|(key, json)| ((*key).into(), (*json).into())).collect(),
+        }
+    }
+
+    const GOOD: &str = r#"{"version":1,"settings":{"progression":"Dm7 | G7","model":"midinet","primer":[3]},"pattern":null}"#;
+
+    #[test]
+    fn every_seed_survives_the_hosts_f32() {
+        let params = BarlineParams::default();
+        for seed in 0..=MAX_SEED {
+            assert_eq!(params.seed.preview_plain(params.seed.preview_normalized(seed)), seed);
+        }
+        for take in 0..=MAX_TAKE {
+            assert_eq!(params.take.preview_plain(params.take.preview_normalized(take)), take);
+        }
+    }
+
+    #[test]
+    fn every_text_that_a_parameter_shows_can_be_typed() {
+        let params = BarlineParams::default();
+        let check = |text: String, back: Option<f32>, again: &dyn Fn(f32) -> String| {
+            let back = back.unwrap_or_else(|| panic!("`{text}` cannot be read"));
+            assert_eq!(again(back), text);
+        };
+        for step in 0_u8..=100 {
+            let at = f32::from(step) / 100.0;
+            for param in [&params.temperature, &params.threshold, &params.variation, &params.swing, &params.note_length] {
+                for unit in [false, true] {
+                    let text = param.normalized_value_to_string(at, unit);
+                    let again = |v| param.normalized_value_to_string(v, unit);
+                    check(text.clone(), param.string_to_normalized_value(&text), &again);
+                }
+            }
+            let text = params.octave.normalized_value_to_string(at, true);
+            check(text.clone(), params.octave.string_to_normalized_value(&text), &|v| {
+                params.octave.normalized_value_to_string(v, true)
+            });
+            let text = params.key_root.normalized_value_to_string(at, true);
+            check(text.clone(), params.key_root.string_to_normalized_value(&text), &|v| {
+                params.key_root.normalized_value_to_string(v, true)
+            });
+        }
+        assert_eq!(params.temperature.to_string(), "1.00");
+        assert_eq!(params.key_root.to_string(), "Off");
+        assert_eq!(params.swing.normalized_value_to_string(0.5, true), "50 %");
+    }
+
+    #[test]
+    fn ids_and_names_are_unique_and_every_parameter_is_checked_on_loading() {
+        let params = BarlineParams::default();
+        let map = params.param_map();
+        let ids: HashSet<&String> = map.iter().map(|(id, ..)| id).collect();
+        assert_eq!(ids.len(), map.len());
+        for (id, ..) in &map {
+            assert!(params.accepts(id, &ParamValue::F32(f32::NAN)).is_some_and(|ok| !ok), "{id}");
+        }
+    }
+
+    #[test]
+    fn a_good_state_passes_untouched() {
+        let mut good = state(
+            &[(DOCUMENT_KEY, GOOD)],
+            &[
+                ("seed", ParamValue::I32(65_535)),
+                ("length", ParamValue::String("endless".into())),
+                ("future", ParamValue::F32(9.0)),
+            ],
+        );
+        filter_state(&mut good);
+        assert_eq!(good.params.len(), 3);
+        assert_eq!(good.fields, BTreeMap::from([(DOCUMENT_KEY.to_owned(), GOOD.to_owned())]));
+    }
+
+    #[test]
+    fn a_refused_state_changes_nothing_and_says_why() {
+        let newer = r#"{"version":7,"settings":{}}"#;
+        let refused: [(PluginState, &str); 6] = [
+            (state(&[(DOCUMENT_KEY, newer)], &[("seed", ParamValue::I32(3))]), "newer version"),
+            (state(&[(DOCUMENT_KEY, "%%%")], &[("seed", ParamValue::I32(3))]), "cannot be read"),
+            (state(&[], &[("seed", ParamValue::I32(3))]), "missing"),
+            (state(&[(DOCUMENT_KEY, GOOD)], &[("seed", ParamValue::I32(-3))]), "`seed`"),
+            (state(&[(DOCUMENT_KEY, GOOD)], &[("length", ParamValue::String("3".into()))]), "`length`"),
+            (state(&[(DOCUMENT_KEY, r#"{"refused":"x"}"#)], &[]), "cannot be read"),
+        ];
+        for (mut state, reason) in refused {
+            filter_state(&mut state);
+            assert!(state.params.is_empty());
+            let params = BarlineParams::default();
+            params.saved.change(|settings| settings.progression = "Fm".into()).unwrap();
+            let before = (params.saved.snapshot(), params.saved.generations());
+            params.deserialize_fields(&state.fields);
+            assert_eq!((params.saved.snapshot(), params.saved.generations()), before);
+            let notice = params.saved.notice().unwrap();
+            assert!(notice.contains(reason), "{notice}");
+        }
+    }
+
+    #[test]
+    fn the_document_goes_through_the_framework() {
+        let params = BarlineParams::default();
+        params.deserialize_fields(&BTreeMap::from([(DOCUMENT_KEY.to_owned(), GOOD.to_owned())]));
+        let snapshot = params.saved.snapshot();
+        assert_eq!(snapshot.settings.model, "midinet");
+        assert_eq!(snapshot.loads, 1);
+        assert_eq!(params.saved.notice(), None);
+        assert_eq!(params.serialize_fields(), BTreeMap::from([(DOCUMENT_KEY.to_owned(), GOOD.to_owned())]));
+    }
+
+    #[test]
+    fn only_what_changed_counts() {
+        let saved = Saved::default();
+        let before = saved.generations();
+        saved.change(|s| s.model = "midinet".into()).unwrap();
+        assert_eq!(saved.generations(), Generations { model: before.model + 1, ..before });
+        let before = saved.generations();
+        assert!(saved.change(|s| s.progression = "C | Xyz".into()).is_err());
+        assert_eq!(saved.generations(), before);
+        assert_eq!(saved.snapshot().settings.progression, crate::state::DEFAULT_PROGRESSION);
+    }
+}

@@ -1,0 +1,369 @@
+//! What a project file holds besides the parameters: the progression, the model, the primer, and the logits of the pattern that
+//! plays, so that a song opens and sounds the same where the model is another one or missing. Pure; loaded and saved on the
+//! host's main thread, the logits unpacked on the worker, nothing here on the audio thread.
+//!
+//! The document is one JSON value with a version of its own: it is taken as a whole or refused as a whole, and a refused one
+//! leaves everything as it was.
+
+use crate::{
+    generate::{ModelId, Pattern, PatternSpec, Span, pattern::MAX_PATTERN_BARS},
+    music::{
+        chord::{Progression, ProgressionError},
+        roll::{LogitRoll, RollError, RollLayout},
+    },
+};
+use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
+use serde::{Deserialize, Serialize};
+
+/// The version of the document that this program writes, and the newest that it reads.
+pub const STATE_VERSION: u32 = 1;
+/// The progression of a new instance.
+pub const DEFAULT_PROGRESSION: &str = "C | Am | F | G";
+/// The model of a new instance.
+pub const DEFAULT_MODEL: &str = "melody";
+
+/// Longest progression text, in bytes.
+const MAX_TEXT: usize = 4096;
+/// Longest model id, in bytes.
+const MAX_MODEL_ID: usize = 64;
+/// Most steps of a primer or of a bar.
+const MAX_STEPS: usize = 64;
+/// Most tracks of a roll.
+const MAX_TRACKS: usize = 16;
+/// Most bytes of unpacked logits: 32 bars of 16 steps with 16 wide tracks.
+const MAX_LOGITS: usize = 4 << 20;
+
+/// What the user sets besides the parameters.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// The progression as typed; always one that can be read.
+    pub progression: String,
+    /// Id of the model.
+    pub model: String,
+    /// States of the bar before the first, as in [`PatternSpec::primer`].
+    #[serde(default)]
+    pub primer: Vec<u16>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { progression: DEFAULT_PROGRESSION.into(), model: DEFAULT_MODEL.into(), primer: Vec::new() }
+    }
+}
+
+/// A saved document that is not taken.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StateError {
+    /// Written by a newer version.
+    #[error("it was saved by a newer version of Barline (format {got}; this version reads up to {STATE_VERSION})")]
+    Newer {
+        /// Version found.
+        got: u32,
+    },
+    /// Not JSON of this form.
+    #[error("it cannot be read: {0}")]
+    Json(String),
+    /// A field is too long.
+    #[error("its {field} is too long ({got}; at most {max})")]
+    TooLong {
+        /// Which.
+        field: &'static str,
+        /// Length found.
+        got: usize,
+        /// Longest allowed.
+        max: usize,
+    },
+    /// A parameter has a value outside its range.
+    #[error("its parameter `{id}` is wrong: {value}")]
+    Parameter {
+        /// Parameter id.
+        id: String,
+        /// Value found.
+        value: String,
+    },
+    /// The progression cannot be read.
+    #[error("its chords cannot be read: {0}")]
+    Progression(#[from] ProgressionError),
+}
+
+/// Saved logits that cannot be unpacked. Barline then generates the pattern anew.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LogitsError {
+    /// Not base64.
+    #[error("the saved pattern is not base64: {0}")]
+    Base64(String),
+    /// Not deflate, or longer than said.
+    #[error("the saved pattern cannot be unpacked: {0}")]
+    Deflate(String),
+    /// A size or number is out of range.
+    #[error("the saved pattern's {field} is out of range")]
+    Range {
+        /// Which.
+        field: &'static str,
+    },
+    /// The logits do not fill the roll.
+    #[error("the saved pattern does not hold together: {0}")]
+    Roll(#[from] RollError),
+}
+
+/// A pattern in the form it is saved in: numbers as JSON, logits deflated and in base64.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SavedPattern {
+    /// What it was made from.
+    pub spec: PatternSpec,
+    /// The model that made it.
+    pub model: ModelId,
+    /// The manifest's factor from the temperature knob to the model's temperature.
+    pub temperature_factor: f32,
+    /// Where the cells lie.
+    pub layout: RollLayout,
+    /// Bars.
+    pub n_bars: u32,
+    /// The cells `(n_bars, n_steps, n_cells)`, i8, deflated, in base64.
+    pub logits: String,
+}
+
+impl SavedPattern {
+    /// Packs a pattern. `None` for an endless one: what is delivered of it depends on where the song last played, so that saving
+    /// the same project twice would give two files.
+    #[must_use]
+    pub fn pack(pattern: &Pattern) -> Option<Self> {
+        if !matches!(pattern.spec.span, Span::Bars(_)) || pattern.first_bar != 0 {
+            return None;
+        }
+        let bytes: Vec<u8> = pattern.roll.cells().iter().map(|cell| cell.cast_unsigned()).collect();
+        Some(Self {
+            spec: pattern.spec.clone(),
+            model: pattern.model.clone(),
+            temperature_factor: pattern.temperature_factor,
+            layout: pattern.roll.layout().clone(),
+            n_bars: u32::try_from(pattern.roll.n_bars()).ok()?,
+            logits: BASE64.encode(miniz_oxide::deflate::compress_to_vec(&bytes, 6)),
+        })
+    }
+
+    /// Unpacks the pattern under a key. For the worker: 25 KB of logits take some 0.1 ms.
+    ///
+    /// # Errors
+    /// [`LogitsError`] when it is damaged; nothing is allocated beyond what its own sizes allow.
+    pub fn unpack(&self, key: u64) -> Result<Pattern, LogitsError> {
+        let range = |field| LogitsError::Range { field };
+        if !(1..=MAX_PATTERN_BARS).contains(&self.n_bars) || self.spec.span != Span::Bars(self.n_bars) {
+            return Err(range("length"));
+        }
+        if self.layout.n_steps == 0 || usize::from(self.layout.n_steps) > MAX_STEPS {
+            return Err(range("number of steps"));
+        }
+        let tracks = &self.layout.tracks;
+        let reaches = |t: &crate::music::roll::TrackLayout| u32::from(t.lowest_pitch.number()) + u32::from(t.n_pitches);
+        if tracks.is_empty() || tracks.len() > MAX_TRACKS || tracks.iter().any(|t| t.n_pitches == 0 || reaches(t) > 128) {
+            return Err(range("track layout"));
+        }
+        if !(self.temperature_factor > 0.0 && self.temperature_factor <= 100.0) {
+            return Err(range("temperature factor"));
+        }
+        if !(0.0..=100.0).contains(&self.spec.variation) || self.spec.primer.len() > MAX_STEPS {
+            return Err(range("specification"));
+        }
+        let n_bars = usize::try_from(self.n_bars).map_err(|_| range("length"))?;
+        let n_cells = n_bars * usize::from(self.layout.n_steps) * self.layout.n_cells();
+        if n_cells > MAX_LOGITS {
+            return Err(range("size"));
+        }
+        let packed = BASE64.decode(&self.logits).map_err(|e| LogitsError::Base64(e.to_string()))?;
+        let bytes = miniz_oxide::inflate::decompress_to_vec_with_limit(&packed, n_cells)
+            .map_err(|e| LogitsError::Deflate(e.to_string()))?;
+        let cells = bytes.into_iter().map(u8::cast_signed).collect();
+        Ok(Pattern {
+            key,
+            spec: self.spec.clone(),
+            model: self.model.clone(),
+            first_bar: 0,
+            roll: LogitRoll::from_cells(self.layout.clone(), n_bars, cells)?,
+            temperature_factor: self.temperature_factor,
+        })
+    }
+}
+
+/// What is written into the host's project under one key.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Document {
+    /// [`STATE_VERSION`] of the program that wrote it.
+    pub version: u32,
+    /// What the user set.
+    pub settings: Settings,
+    /// The pattern that played, if there was one.
+    #[serde(default)]
+    pub pattern: Option<SavedPattern>,
+}
+
+impl Default for Document {
+    fn default() -> Self {
+        Self { version: STATE_VERSION, settings: Settings::default(), pattern: None }
+    }
+}
+
+impl Document {
+    /// Reads and checks a document. The logits stay packed.
+    ///
+    /// # Errors
+    /// [`StateError`] when it is from a newer version, not of this form, or holds something that cannot be used.
+    pub fn from_json(json: &str) -> Result<Self, StateError> {
+        #[derive(Deserialize)]
+        struct Head {
+            version: u32,
+        }
+        let head: Head = serde_json::from_str(json).map_err(|e| StateError::Json(e.to_string()))?;
+        if head.version > STATE_VERSION {
+            return Err(StateError::Newer { got: head.version });
+        }
+        let document: Self = serde_json::from_str(json).map_err(|e| StateError::Json(e.to_string()))?;
+        document.settings.check()?;
+        Ok(document)
+    }
+}
+
+impl Settings {
+    fn check(&self) -> Result<(), StateError> {
+        let limit = |field, got, max| if got > max { Err(StateError::TooLong { field, got, max }) } else { Ok(()) };
+        limit("progression", self.progression.len(), MAX_TEXT)?;
+        limit("model id", self.model.len(), MAX_MODEL_ID)?;
+        limit("primer", self.primer.len(), MAX_STEPS)?;
+        self.progression()?;
+        Ok(())
+    }
+
+    /// The progression, read.
+    ///
+    /// # Errors
+    /// [`ProgressionError`] when the text cannot be read, which [`Document::from_json`] and the editor do not let through.
+    pub fn progression(&self) -> Result<Progression, ProgressionError> {
+        self.progression.parse()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::music::{
+        note::Pitch,
+        roll::{TrackKind, TrackLayout},
+    };
+
+    fn pattern() -> Pattern {
+        let layout = RollLayout {
+            n_steps: 16,
+            tracks: vec![TrackLayout {
+                kind: TrackKind::OneOfN,
+                lowest_pitch: Pitch::new(48).unwrap(),
+                n_pitches: 37,
+                merge_repeats: false,
+            }],
+        };
+        let cells = (0..2 * 16 * 39).map(|i| i8::try_from((i * i * 7) % 255 - 128).unwrap()).collect();
+        Pattern {
+            key: 11,
+            spec: PatternSpec {
+                seed: 65_521,
+                take: 3,
+                variation: 0.7,
+                span: Span::Bars(2),
+                progression: "Dm7 | G7/B".parse().unwrap(),
+                primer: vec![5, 38, 37],
+            },
+            model: ModelId { id: "melody".into(), sha256: "ab12".into() },
+            first_bar: 0,
+            roll: LogitRoll::from_cells(layout, 2, cells).unwrap(),
+            temperature_factor: 0.85,
+        }
+    }
+
+    fn document() -> Document {
+        Document {
+            settings: Settings { progression: "Dm7 | G7/B".into(), model: "midinet".into(), primer: vec![1, 0, 9] },
+            pattern: SavedPattern::pack(&pattern()),
+            ..Document::default()
+        }
+    }
+
+    #[test]
+    fn a_document_survives_json_and_the_pattern_is_the_same() {
+        let json = serde_json::to_string(&document()).unwrap();
+        let read = Document::from_json(&json).unwrap();
+        assert_eq!(read, document());
+        assert_eq!(read.pattern.unwrap().unpack(11).unwrap(), pattern());
+    }
+
+    #[test]
+    fn every_variation_survives_json() {
+        for hundredth in 0_u8..=200 {
+            let mut saved = SavedPattern::pack(&pattern()).unwrap();
+            saved.spec.variation = f32::from(hundredth) * 0.01;
+            let json = serde_json::to_string(&saved).unwrap();
+            assert_eq!(serde_json::from_str::<SavedPattern>(&json).unwrap(), saved);
+        }
+    }
+
+    #[test]
+    fn a_newer_document_is_refused_by_its_version() {
+        let json = r#"{"version":2,"settings":{"progression":"C","model":"melody","something":"new"},"more":[1]}"#;
+        assert_eq!(Document::from_json(json), Err(StateError::Newer { got: 2 }));
+    }
+
+    #[test]
+    fn garbage_is_refused() {
+        let with = |from: &str, to: &str| serde_json::to_string(&document()).unwrap().replace(from, to);
+        for json in ["", "null", "[]", "{}", "{\"version\":-1}", "{\"version\":1}", &with("\"settings\"", "\"setings\"")] {
+            assert!(matches!(Document::from_json(json), Err(StateError::Json(_))), "{json}");
+        }
+        assert!(matches!(Document::from_json(&with("\"progression\":\"Dm7 |", "\"progression\":\"Hm7 |")), Err(_)));
+        assert!(matches!(
+            Document::from_json(&with("\"model\":\"midinet\"", &format!("\"model\":\"{}\"", "m".repeat(65)))),
+            Err(StateError::TooLong { field: "model id", got: 65, max: 64 })
+        ));
+    }
+
+    #[test]
+    fn unreadable_chords_name_the_bar() {
+        let json = r#"{"version":1,"settings":{"progression":"C | Xm","model":"melody"}}"#;
+        let error = Document::from_json(json).unwrap_err();
+        assert!(matches!(error, StateError::Progression(ProgressionError::Chord { bar: 2, .. })), "{error}");
+    }
+
+    #[test]
+    fn damaged_logits_are_refused_and_the_settings_stay() {
+        let good = SavedPattern::pack(&pattern()).unwrap();
+        let damage = |change: &dyn Fn(&mut SavedPattern)| {
+            let mut saved = good.clone();
+            change(&mut saved);
+            // The document itself is still taken: only the logits are lost.
+            let json = serde_json::to_string(&Document { pattern: Some(saved.clone()), ..document() }).unwrap();
+            assert!(Document::from_json(&json).is_ok());
+            saved.unpack(1).unwrap_err()
+        };
+        assert!(matches!(damage(&|s| s.logits.push('!')), LogitsError::Base64(_)));
+        assert!(matches!(damage(&|s| s.logits = BASE64.encode([0xff; 9])), LogitsError::Deflate(_)));
+        let longer = |s: &mut SavedPattern| s.logits = BASE64.encode(miniz_oxide::deflate::compress_to_vec(&[0; 9999], 6));
+        assert!(matches!(damage(&longer), LogitsError::Deflate(_)));
+        let shorter = |s: &mut SavedPattern| s.logits = BASE64.encode(miniz_oxide::deflate::compress_to_vec(&[0; 9], 6));
+        assert!(matches!(damage(&shorter), LogitsError::Roll(_)));
+        assert!(matches!(damage(&|s| s.n_bars = 3), LogitsError::Range { field: "length" }));
+        assert!(matches!(damage(&|s| s.layout.n_steps = 0), LogitsError::Range { .. }));
+        assert!(matches!(damage(&|s| s.layout.tracks.clear()), LogitsError::Range { field: "track layout" }));
+        assert!(matches!(
+            damage(&|s| s.layout.tracks.iter_mut().for_each(|t| t.n_pitches = 120)),
+            LogitsError::Range { field: "track layout" }
+        ));
+        assert!(matches!(damage(&|s| s.temperature_factor = 0.0), LogitsError::Range { field: "temperature factor" }));
+    }
+
+    #[test]
+    fn an_endless_pattern_is_not_saved() {
+        let mut endless = pattern();
+        endless.spec.span = Span::Endless;
+        assert_eq!(SavedPattern::pack(&endless), None);
+    }
+}
