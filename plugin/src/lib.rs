@@ -5,6 +5,8 @@
 //! `ARCHITECTURE.md` at the project's root says how the parts fit.
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "editor")]
+pub mod editor;
 pub mod engine;
 #[cfg(feature = "export")]
 pub mod export;
@@ -15,5 +17,7 @@ pub mod music;
 #[cfg(feature = "plugin")]
 pub mod params;
 pub mod player;
+#[cfg(feature = "plugin")]
+pub mod plugin;
 #[cfg(feature = "plugin")]
 pub mod state;

@@ -1,0 +1,286 @@
+//! What the editor shows, as plain data: texts, tones, notes, a playhead. Made anew from the engine's status, the port and the
+//! parameters before every frame; knows nothing of egui.
+
+use crate::{
+    engine::{Playhead, Readiness, Status},
+    generate::{Pattern, Span},
+    music::{
+        note::Note,
+        time::{Ticks, TimeSignature},
+    },
+    player::{Knobs, render},
+    plugin::Shared,
+};
+use std::sync::Arc;
+
+/// Bars shown of an endless pattern.
+const ENDLESS_BARS: u32 = 8;
+
+/// How something is meant.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Tone {
+    /// As it should be.
+    Good,
+    /// In the making.
+    Busy,
+    /// Needs attention.
+    Bad,
+    /// By the way.
+    #[default]
+    Plain,
+}
+
+/// A line of text.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Line {
+    /// The words.
+    pub text: String,
+    /// How it is meant.
+    pub tone: Tone,
+}
+
+/// A model that can be chosen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ModelChoice {
+    /// Its id.
+    pub id: String,
+    /// Name for people.
+    pub name: String,
+    /// Description.
+    pub about: String,
+}
+
+/// The notes of some bars.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RollView {
+    /// First bar shown, of the pattern (finite) or the song (endless).
+    pub first_bar: u32,
+    /// Bars shown.
+    pub n_bars: u32,
+    /// Meter.
+    pub meter: TimeSignature,
+    /// Notes by their places in the song.
+    pub notes: Vec<Note>,
+    /// Lowest and highest pitch shown.
+    pub pitches: (u8, u8),
+    /// Chord names where they begin.
+    pub chords: Vec<(Ticks, String)>,
+}
+
+impl RollView {
+    /// Where the roll begins and ends.
+    #[must_use]
+    pub fn span(&self) -> (Ticks, Ticks) {
+        let bar = self.meter.bar().0;
+        (Ticks(i64::from(self.first_bar) * bar), Ticks(i64::from(self.first_bar + self.n_bars) * bar))
+    }
+}
+
+/// What the roll was drawn from; equal means that it need not be drawn anew.
+#[derive(Clone, PartialEq)]
+struct RollSource {
+    pattern: Option<Arc<Pattern>>,
+    knobs: Knobs,
+    meter: TimeSignature,
+    first_bar: u32,
+}
+
+/// Everything that the page shows.
+#[derive(Default)]
+pub struct ViewModel {
+    /// Ready, busy, failed.
+    pub readiness: Line,
+    /// Model, runtime and provider in use.
+    pub engine: String,
+    /// Licence, attribution, what was tried and not used.
+    pub engine_details: String,
+    /// Models to choose from.
+    pub models: Vec<ModelChoice>,
+    /// The chord heard at the MIDI input.
+    pub heard: Option<String>,
+    /// Why the progression as typed is not taken.
+    pub progression_error: Option<String>,
+    /// The roll.
+    pub roll: RollView,
+    /// Where the playhead is in the roll, if it is in it.
+    pub playhead: Option<Ticks>,
+    /// Errors and notices, worst first.
+    pub messages: Vec<Line>,
+    /// Frames are wanted often.
+    pub is_moving: bool,
+    source: Option<RollSource>,
+}
+
+impl ViewModel {
+    /// Takes in how things are now.
+    pub fn update(&mut self, shared: &Shared, status: &Status) {
+        let playhead = shared.port.playhead();
+        let is_current = status.pattern.as_ref().is_some_and(|p| p.key == shared.structure().key());
+        self.readiness = readiness(status, &playhead, is_current, shared.params.bypass.value());
+        self.is_moving = playhead.playing || self.readiness.tone == Tone::Busy;
+        self.engine = engine(status);
+        self.engine_details = engine_details(status);
+        self.heard = shared.port.heard().map(|chord| chord.to_string());
+        self.messages = messages(status, shared.params.saved.notice(), shared.port.late(), shared.port.dropped());
+        self.update_roll(shared, status, &playhead);
+    }
+
+    fn update_roll(&mut self, shared: &Shared, status: &Status, playhead: &Playhead) {
+        let meter = shared.meter();
+        let pattern = status.pattern.clone();
+        let first_bar = match pattern.as_ref().map(|p| p.spec.span) {
+            Some(Span::Endless) => u32::try_from(playhead.bar.max(0)).unwrap_or(0) / ENDLESS_BARS * ENDLESS_BARS,
+            _ => 0,
+        };
+        // Bypass silences the player, not the picture.
+        let knobs = Knobs { muted: false, ..shared.knobs() };
+        let source = RollSource { pattern, knobs, meter, first_bar };
+        let is_same = self.source.as_ref().is_some_and(|before| {
+            let same_pattern = match (&before.pattern, &source.pattern) {
+                (Some(a), Some(b)) => Arc::ptr_eq(a, b),
+                (None, None) => true,
+                _ => false,
+            };
+            same_pattern && before.knobs == knobs && before.meter == meter && before.first_bar == first_bar
+        });
+        if !is_same {
+            self.roll = source.pattern.as_ref().map_or_else(RollView::default, |p| roll(p, &knobs, meter, first_bar));
+            self.source = Some(source);
+        }
+        self.playhead = playhead.playing.then(|| self.place(playhead.position)).flatten();
+    }
+
+    /// A song position in the roll: the pattern repeats, an endless one does not.
+    fn place(&self, position: Ticks) -> Option<Ticks> {
+        let (start, end) = self.roll.span();
+        if position.0 < 0 || end <= start {
+            return None;
+        }
+        let is_endless = self.source.as_ref().and_then(|s| s.pattern.as_ref()).is_some_and(|p| p.spec.span == Span::Endless);
+        let place = if is_endless { position.0 } else { position.0.rem_euclid(end.0) };
+        (start.0..end.0).contains(&place).then_some(Ticks(place))
+    }
+}
+
+fn readiness(status: &Status, playhead: &Playhead, is_current: bool, is_bypassed: bool) -> Line {
+    let line = |text: &str, tone| Line { text: text.into(), tone };
+    match status.readiness {
+        _ if is_bypassed => line("Bypassed", Tone::Plain),
+        Readiness::Waiting => line("Waiting for the engine", Tone::Busy),
+        Readiness::Generating { n_ready, n_bars } => {
+            Line { text: format!("Generating: {n_ready} of {n_bars} bars"), tone: Tone::Busy }
+        }
+        Readiness::Ready if !is_current => line("Waiting for the engine", Tone::Busy),
+        Readiness::Ready => match (playhead.playing, status.from_project) {
+            (true, _) => line("Playing", Tone::Good),
+            (false, true) => line("Ready, as saved in the project", Tone::Good),
+            (false, false) => line("Ready", Tone::Good),
+        },
+        Readiness::Failed => line("No pattern", Tone::Bad),
+    }
+}
+
+fn engine(status: &Status) -> String {
+    if status.model.is_empty() {
+        return "loading".into();
+    }
+    let mut text = format!("{} on {}, {}", status.model_name, status.backend.runtime, status.backend.provider);
+    if status.inference_ms > 0.0 {
+        text += &format!(", {:.1} ms per inference", status.inference_ms);
+    }
+    text
+}
+
+fn engine_details(status: &Status) -> String {
+    let mut lines = Vec::new();
+    if !status.licence.is_empty() {
+        lines.push(format!("Licence of the weights: {}", status.licence));
+    }
+    if !status.attribution.is_empty() {
+        lines.push(status.attribution.clone());
+    }
+    lines.extend(status.backend.notes.iter().cloned());
+    lines.join("\n")
+}
+
+fn messages(status: &Status, notice: Option<String>, late: u64, dropped: u64) -> Vec<Line> {
+    let mut lines = Vec::new();
+    let mut push = |text: String, tone| lines.push(Line { text, tone });
+    if let Some(error) = &status.error {
+        push(error.clone(), Tone::Bad);
+    }
+    if let Some(notice) = notice {
+        push(notice, Tone::Bad);
+    }
+    if dropped > 0 {
+        push(format!("{dropped} note events were refused by the host or found no room"), Tone::Bad);
+    }
+    if late > 0 {
+        push(format!("{late} steps were silent because their bar was not ready in time"), Tone::Busy);
+    }
+    lines
+}
+
+fn roll(pattern: &Pattern, knobs: &Knobs, meter: TimeSignature, first_bar: u32) -> RollView {
+    let n_bars = match pattern.spec.span {
+        Span::Bars(n) => n,
+        Span::Endless => ENDLESS_BARS,
+    };
+    let bar = meter.bar().0;
+    let start = Ticks(i64::from(first_bar) * bar);
+    let mut notes = render(pattern, knobs, meter, first_bar + n_bars);
+    notes.retain(|note| note.onset >= start);
+    let lowest = notes.iter().map(|n| n.pitch.number()).min().unwrap_or(57);
+    let highest = notes.iter().map(|n| n.pitch.number()).max().unwrap_or(72);
+    let mut chords = Vec::new();
+    let mut before = None;
+    for bar_idx in first_bar..first_bar + n_bars {
+        for (half, chord) in (0_i64..).zip(pattern.spec.progression.at(bar_idx)) {
+            let name = chord.map_or_else(|| "N.C.".to_owned(), |c| c.to_string());
+            // A chord is named where it changes, and at every bar line.
+            if half == 0 || before.as_ref() != Some(&name) {
+                chords.push((Ticks(i64::from(bar_idx) * bar + half * bar / 2), name.clone()));
+            }
+            before = Some(name);
+        }
+    }
+    RollView { first_bar, n_bars, meter, notes, pitches: (lowest.saturating_sub(2), (highest + 2).min(127)), chords }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_that_went_wrong_is_silent() {
+        let status = Status { error: Some("model `x` is refused".into()), ..Status::default() };
+        let lines = messages(&status, Some("The saved state was not loaded".into()), 3, 2);
+        let texts: Vec<&str> = lines.iter().map(|l| l.text.as_str()).collect();
+        assert_eq!(texts.len(), 4);
+        for word in ["refused", "not loaded", "3 steps", "2 note events"] {
+            assert!(texts.iter().any(|t| t.contains(word)), "{word}");
+        }
+        assert_eq!(messages(&Status::default(), None, 0, 0), []);
+    }
+
+    #[test]
+    fn readiness_tells_a_pattern_in_the_making_from_one_that_plays() {
+        let status = |readiness| Status { readiness, ..Status::default() };
+        let playing = Playhead { playing: true, ..Playhead::default() };
+        let generating = readiness(&status(Readiness::Generating { n_ready: 3, n_bars: 8 }), &playing, false, false);
+        assert_eq!((generating.text.as_str(), generating.tone), ("Generating: 3 of 8 bars", Tone::Busy));
+        assert_eq!(readiness(&status(Readiness::Ready), &playing, true, false).text, "Playing");
+        assert_eq!(readiness(&status(Readiness::Ready), &playing, false, false).tone, Tone::Busy);
+        assert_eq!(readiness(&status(Readiness::Failed), &playing, true, false).tone, Tone::Bad);
+        assert_eq!(readiness(&status(Readiness::Ready), &playing, true, true).text, "Bypassed");
+    }
+
+    #[test]
+    fn the_playhead_wraps_in_a_finite_pattern() {
+        let mut view = ViewModel { roll: RollView { n_bars: 2, ..RollView::default() }, ..ViewModel::default() };
+        assert_eq!(view.place(Ticks(2 * 1920 + 7)), Some(Ticks(7)));
+        assert_eq!(view.place(Ticks(-5)), None);
+        view.roll.n_bars = 0;
+        assert_eq!(view.place(Ticks(7)), None);
+    }
+}

@@ -1,0 +1,415 @@
+//! The wiring: parameters, engine, player and editor as one plugin, and its exports as CLAP and VST3.
+
+use crate::{
+    engine::{Engine, PatternSource, Port, Readiness, Registration, Takeover, Wanted},
+    generate::{ModelProvider, Pattern, PatternSpec, StructureKnobs},
+    inference::Library,
+    music::{
+        chord::Progression,
+        note::{Channel, Pitch, Velocity},
+        scale::Key,
+        time::TimeSignature,
+    },
+    params::{BarlineParams, ChordSource, Snapshot, filter_state},
+    player::{EventKind, EventSink, HostTransport, Knobs, NoteEvent, NoteInput, Player},
+    state::SavedPattern,
+};
+use nice_plug::{
+    midi::{Channel as HostChannel, Key as HostKey, VoiceID},
+    prelude::*,
+};
+use std::{
+    num::NonZeroU32,
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+/// Longest wait for the pattern to save, on the main thread: the worker makes 32 bars in less.
+const MAX_SAVE_WAIT: Duration = Duration::from_secs(2);
+/// Longest wait for nice-plug's shared background thread to finish its tasks, on the main thread.
+const MAX_DRAIN: Duration = Duration::from_millis(500);
+/// Time for that thread to let go of the instance after its last task, or to finish its tasks where no fence can be sent.
+const DRAIN: Duration = Duration::from_millis(3);
+
+/// The plugin.
+pub struct Barline {
+    shared: Arc<Shared>,
+    player: Player,
+    sample_rate: f32,
+    offline: bool,
+    panics_seen: u32,
+    registration: Arc<Registration>,
+    /// Sends a fence through nice-plug's background thread.
+    send_fence: Option<Box<dyn Fn() + Send>>,
+}
+
+/// What the instance's threads share besides the port.
+pub struct Shared {
+    /// Parameters and what is saved.
+    pub params: Arc<BarlineParams>,
+    /// Between audio thread and worker.
+    pub port: Arc<Port>,
+    /// Counts the presses of the panic button.
+    pub panics: AtomicU32,
+    /// The transport has rolled since the instance was made.
+    has_played: AtomicBool,
+    /// Counts the fences that nice-plug's background thread has come past.
+    fences: AtomicU32,
+    /// Numerator and denominator of the host's meter, 8 bits each.
+    meter: AtomicU32,
+}
+
+impl Shared {
+    fn new() -> Self {
+        Self {
+            params: Arc::new(BarlineParams::default()),
+            port: Arc::new(Port::new()),
+            panics: AtomicU32::new(0),
+            has_played: AtomicBool::new(false),
+            fences: AtomicU32::new(0),
+            meter: AtomicU32::new(0),
+        }
+    }
+
+    fn set_meter(&self, meter: Option<(i32, i32)>) {
+        if let Some(meter) = meter.and_then(|(n, d)| TimeSignature::new(n, d)) {
+            self.meter.store(u32::from(meter.numerator()) << 8 | u32::from(meter.denominator()), Ordering::Relaxed);
+        }
+    }
+
+    /// The host's meter.
+    #[must_use]
+    pub fn meter(&self) -> TimeSignature {
+        let [denominator, numerator, ..] = self.meter.load(Ordering::Relaxed).to_le_bytes();
+        TimeSignature::new(numerator.into(), denominator.into()).unwrap_or_default()
+    }
+
+    /// What shapes the pattern, now.
+    ///
+    /// # Realtime safety
+    /// Audio thread: yes, atomic loads.
+    #[must_use]
+    pub fn structure(&self) -> StructureKnobs {
+        let params = &self.params;
+        let saved = params.saved.generations();
+        let live_chords = params.chord_source.value() == ChordSource::Midi;
+        StructureKnobs {
+            seed: params.seed.value().unsigned_abs(),
+            take: params.take.value().unsigned_abs(),
+            variation_bits: params.variation.value().to_bits(),
+            span: params.length.value().span().code(),
+            model_generation: saved.model,
+            progression_generation: saved.progression,
+            primer_generation: saved.primer,
+            live_chords,
+            heard: if live_chords { self.port.heard().map_or(0, |chord| chord.code()) } else { 0 },
+        }
+    }
+
+    /// What the player's parameters say, now.
+    ///
+    /// # Realtime safety
+    /// Audio thread: yes, atomic loads.
+    #[must_use]
+    pub fn knobs(&self) -> Knobs {
+        let params = &self.params;
+        let channel = |param: &IntParam| u8::try_from(param.value() - 1).ok().and_then(Channel::new).unwrap_or_default();
+        let byte = |param: &IntParam| u8::try_from(param.value()).unwrap_or(1);
+        Knobs {
+            temperature: params.temperature.value(),
+            threshold: params.threshold.value(),
+            octave: i8::try_from(params.octave.value()).unwrap_or(0),
+            velocity: byte(&params.velocity),
+            humanize_velocity: params.humanize_velocity.value(),
+            humanize_time: params.humanize.value(),
+            swing: params.swing.value(),
+            note_length: params.note_length.value(),
+            key: params.key_root.value().tonic().map(|tonic| Key { tonic, scale: params.scale.value().scale() }),
+            channel: channel(&params.channel),
+            chords: params.chords_on.value().then(|| channel(&params.chords_channel)),
+            chord_velocity: byte(&params.chords_velocity),
+            muted: params.bypass.value(),
+            thru: params.thru.value(),
+        }
+    }
+}
+
+/// The instance as the worker sees it.
+struct Source {
+    shared: Arc<Shared>,
+    /// The loaded pattern, unpacked, and the count of the load that it came with.
+    unpacked: Option<(u64, Option<Arc<Pattern>>)>,
+}
+
+impl Source {
+    fn spec(&self, knobs: StructureKnobs, snapshot: &Snapshot) -> PatternSpec {
+        let progression = if knobs.live_chords {
+            Progression::constant(self.shared.port.heard())
+        } else {
+            snapshot.settings.progression().unwrap_or_else(|_| Progression::none())
+        };
+        PatternSpec {
+            seed: knobs.seed,
+            take: knobs.take,
+            variation: f32::from_bits(knobs.variation_bits),
+            span: self.shared.params.length.value().span(),
+            progression,
+            primer: snapshot.settings.primer.clone(),
+        }
+    }
+
+    fn saved(&mut self, snapshot: &Snapshot) -> Option<Arc<Pattern>> {
+        if self.unpacked.as_ref().is_none_or(|(loads, _)| *loads != snapshot.loads) {
+            let unpacked = snapshot.pattern.as_ref().map(|saved| saved.unpack(0));
+            let saved = &self.shared.params.saved;
+            saved.set_logits_error(unpacked.as_ref().and_then(|u| u.as_ref().err()).map(ToString::to_string));
+            self.unpacked = Some((snapshot.loads, unpacked.and_then(Result::ok).map(Arc::new)));
+        }
+        self.unpacked.as_ref().and_then(|(_, pattern)| pattern.clone())
+    }
+}
+
+impl PatternSource for Source {
+    fn key(&mut self) -> u64 {
+        self.shared.structure().key()
+    }
+
+    fn wanted(&mut self) -> Wanted {
+        // The key before what it stands for: what changes in between is seen as another key at the next look.
+        let knobs = self.shared.structure();
+        let snapshot = self.shared.params.saved.snapshot();
+        Wanted {
+            key: knobs.key(),
+            spec: self.spec(knobs, &snapshot),
+            model: snapshot.settings.model.clone(),
+            takeover: if knobs.live_chords { Takeover::NextStep } else { Takeover::BarLine },
+            saved: self.saved(&snapshot),
+        }
+    }
+}
+
+/// The pattern to save: the one wanted now, waited for if it is being made. `None` where nothing was heard yet (a host that only
+/// looks at its plugins is not kept waiting), and for live chords, which are played, not kept.
+fn pattern_to_save(shared: &Shared, registration: &Registration) -> Option<SavedPattern> {
+    let was_heard = shared.has_played.load(Ordering::Relaxed) || shared.params.saved.snapshot().pattern.is_some();
+    if !was_heard || shared.params.chord_source.value() == ChordSource::Midi {
+        return None;
+    }
+    let deadline = Instant::now() + MAX_SAVE_WAIT;
+    loop {
+        let status = registration.status();
+        let key = shared.structure().key();
+        if let Some(pattern) = status.pattern.filter(|pattern| pattern.key == key) {
+            return SavedPattern::pack(&pattern);
+        }
+        if status.readiness == Readiness::Failed || Instant::now() > deadline {
+            return None;
+        }
+        registration.nudge();
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+impl Default for Barline {
+    fn default() -> Self {
+        let shared = Arc::new(Shared::new());
+        let engine = Engine::global(|| Box::new(Library::new()) as Box<dyn ModelProvider>);
+        let source = Source { shared: Arc::clone(&shared), unpacked: None };
+        let registration = Arc::new(engine.register(Arc::clone(&shared.port), Box::new(source)));
+        let to_save = (Arc::downgrade(&shared), Arc::downgrade(&registration));
+        shared.params.saved.set_pattern_to_save(Box::new(move || {
+            let (shared, registration) = &to_save;
+            pattern_to_save(&*shared.upgrade()?, &*registration.upgrade()?)
+        }));
+        Self {
+            shared,
+            player: Player::new(),
+            sample_rate: 48_000.0,
+            offline: false,
+            panics_seen: 0,
+            registration,
+            send_fence: None,
+        }
+    }
+}
+
+/// Takes the player's events to the host.
+struct HostSink<'a, C> {
+    context: &'a mut C,
+}
+
+impl<C: ProcessContext<Barline>> EventSink for HostSink<'_, C> {
+    fn send(&mut self, offset_samples: u32, event: NoteEvent) -> bool {
+        let (timing, voice_id) = (offset_samples, VoiceID::Wildcard);
+        let channel = HostChannel::Number(event.channel.index());
+        let key = HostKey::Number(event.pitch.number());
+        let event = match event.kind {
+            EventKind::On(velocity) => {
+                let velocity = f32::from(velocity.number()) / 127.0;
+                nice_plug::midi::NoteEvent::NoteOn { timing, voice_id, channel, key, velocity }
+            }
+            EventKind::Off => nice_plug::midi::NoteEvent::NoteOff { timing, voice_id, channel, key, velocity: 0.0 },
+        };
+        self.context.try_send_event(event).is_ok()
+    }
+}
+
+/// A note from the host; `None` for what is none.
+fn note_input(event: nice_plug::midi::NoteEvent<()>) -> Option<NoteInput> {
+    use nice_plug::midi::NoteEvent as Host;
+    let (timing, channel, key, kind) = match event {
+        Host::NoteOn { timing, channel, key, velocity, .. } => {
+            // Bounded before the cast: hosts do send NaN.
+            #[expect(clippy::cast_possible_truncation, reason = "clamped to 0..=127 first")]
+            let velocity = Velocity::clamped((velocity.clamp(0.0, 1.0) * 127.0).round() as i32);
+            (timing, channel, key, EventKind::On(velocity))
+        }
+        Host::NoteOff { timing, channel, key, .. } | Host::Choke { timing, channel, key, .. } => {
+            (timing, channel, key, EventKind::Off)
+        }
+        _ => return None,
+    };
+    Some(NoteInput {
+        offset_samples: timing,
+        channel: channel.number().and_then(Channel::new).unwrap_or_default(),
+        pitch: Pitch::new(key.number()?.into())?,
+        kind,
+    })
+}
+
+fn host_transport(transport: &Transport, offline: bool) -> HostTransport {
+    HostTransport {
+        playing: transport.playing,
+        tempo: transport.tempo,
+        pos_beats: transport.pos_beats(),
+        pos_samples: transport.pos_samples(),
+        meter: transport.time_sig_numerator.zip(transport.time_sig_denominator),
+        loop_beats: transport.loop_range_beats(),
+        offline,
+    }
+}
+
+/// The only task that Barline gives to nice-plug's background thread: everything before it is done.
+pub struct Fence;
+
+impl Plugin for Barline {
+    const NAME: &'static str = "Barline";
+    const VENDOR: &'static str = "Barline contributors";
+    const URL: &'static str = "";
+    const EMAIL: &'static str = "";
+    const VERSION: &'static str = env!("CARGO_PKG_VERSION");
+
+    // Silent, but there: Ableton Live and pedalboard refuse a plugin without audio.
+    const AUDIO_IO_LAYOUTS: &'static [AudioIOLayout] =
+        &[AudioIOLayout { main_output_channels: NonZeroU32::new(2), ..AudioIOLayout::const_default() }];
+    const MIDI_INPUT: MidiConfig = MidiConfig::Basic;
+    const MIDI_OUTPUT: MidiConfig = MidiConfig::Basic;
+    // nice-plug 0.4.2 shifts transport events inside a block twice when it splits blocks.
+    const SAMPLE_ACCURATE_AUTOMATION: bool = false;
+
+    #[cfg(feature = "editor")]
+    type Editor = nice_plug_egui::EguiEditor<crate::editor::Page>;
+    #[cfg(not(feature = "editor"))]
+    type Editor = ();
+    type SysExMessage = ();
+    type BackgroundTask = Fence;
+
+    fn task_executor(&mut self) -> TaskExecutor<Self> {
+        let shared = Arc::downgrade(&self.shared);
+        Box::new(move |Fence| {
+            if let Some(shared) = Weak::upgrade(&shared) {
+                shared.fences.fetch_add(1, Ordering::Release);
+            }
+        })
+    }
+
+    fn params(&self) -> Arc<dyn Params> {
+        Arc::clone(&self.shared.params) as Arc<dyn Params>
+    }
+
+    #[cfg(feature = "editor")]
+    fn editor(&mut self, executor: AsyncExecutor<Self>) -> Option<Self::Editor> {
+        self.send_fence = Some(Box::new(move || executor.execute_background(Fence)));
+        crate::editor::create(Arc::clone(&self.shared), Arc::downgrade(&self.registration))
+    }
+
+    fn filter_state(state: &mut PluginState) {
+        filter_state(state);
+    }
+
+    fn activate(&mut self, _layout: &AudioIOLayout, config: &BufferConfig, _context: &mut impl ActivateContext<Self>) -> bool {
+        self.sample_rate = config.sample_rate;
+        self.offline = config.process_mode == ProcessMode::Offline;
+        true
+    }
+
+    fn reset(&mut self) {
+        self.player.reset();
+    }
+
+    fn process(
+        &mut self,
+        buffer: &mut Buffer,
+        _aux: &mut AuxiliaryBuffers,
+        context: &mut impl ProcessContext<Self>,
+    ) -> ProcessStatus {
+        for channel in buffer.as_slice() {
+            channel.fill(0.0);
+        }
+        // VST3's mode lags one call behind in nice-plug 0.4.2, so there the player judges by the pace.
+        let offline = self.offline && context.plugin_api() != PluginApi::Vst3;
+        let transport = host_transport(context.transport(), offline);
+        self.shared.set_meter(transport.meter);
+        if transport.playing {
+            self.shared.has_played.store(true, Ordering::Relaxed);
+        }
+        let panics = self.shared.panics.load(Ordering::Relaxed);
+        if panics != self.panics_seen {
+            self.panics_seen = panics;
+            self.player.reset();
+        }
+        while let Some(event) = context.next_event() {
+            if let Some(input) = note_input(event) {
+                self.player.input(input, &self.shared.port);
+            }
+        }
+        let n_samples = u32::try_from(buffer.samples()).unwrap_or(u32::MAX);
+        let (knobs, key) = (self.shared.knobs(), self.shared.structure().key());
+        let mut sink = HostSink { context };
+        self.player.process(&transport, n_samples, self.sample_rate, &knobs, key, &self.shared.port, &mut sink);
+        ProcessStatus::KeepAlive
+    }
+
+    fn deactivate(&mut self) {
+        // nice-plug's background thread ends when it meets a task of a dropped instance, and then the host's process aborts. Its
+        // queue keeps order, so once a fence has come through nothing of this instance is left in it.
+        if let Some(send_fence) = &self.send_fence {
+            let fences = self.shared.fences.load(Ordering::Acquire);
+            let deadline = Instant::now() + MAX_DRAIN;
+            send_fence();
+            while self.shared.fences.load(Ordering::Acquire) == fences && Instant::now() < deadline {
+                std::thread::sleep(Duration::from_micros(200));
+            }
+        }
+        std::thread::sleep(DRAIN);
+    }
+}
+
+impl ClapPlugin for Barline {
+    const CLAP_ID: &'static str = "org.barline.barline";
+    const CLAP_DESCRIPTION: Option<&'static str> = Some("A neural network writes melodies over your chords, as live MIDI");
+    const CLAP_MANUAL_URL: Option<&'static str> = None;
+    const CLAP_SUPPORT_URL: Option<&'static str> = None;
+    const CLAP_FEATURES: &'static [ClapFeature] = &[ClapFeature::Instrument, ClapFeature::NoteEffect, ClapFeature::Stereo];
+}
+
+impl Vst3Plugin for Barline {
+    const VST3_CLASS_ID: [u8; 16] = *b"BarlineMelodyGen";
+    const VST3_SUBCATEGORIES: &'static [Vst3SubCategory] = &[Vst3SubCategory::Instrument, Vst3SubCategory::Generator];
+}
+
+nice_export_clap!(Barline);
+nice_export_vst3!(Barline);
