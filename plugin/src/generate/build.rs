@@ -2,11 +2,14 @@
 
 use super::{
     generator::{GenerateError, Generator},
-    input::{greedy_states, phrase_input},
+    input::phrase_input,
     manifest::{Encoding, Manifest},
     pattern::{MAX_PATTERN_BARS, ModelId, Pattern, PatternSpec, structure_key},
 };
-use crate::music::roll::LogitRoll;
+use crate::music::{
+    decode::greedy,
+    roll::{LogitRoll, RollLayout},
+};
 
 /// Most bars that one call yields: a pattern, with the chain around it that an endless one may need.
 pub const MAX_BUILD_BARS: u32 = 4 * MAX_PATTERN_BARS;
@@ -28,7 +31,7 @@ pub struct Builder {
     chain_bars: u32,
     /// First bar of the next phrase.
     next_bar: u32,
-    layout: crate::music::roll::RollLayout,
+    layout: RollLayout,
     cells: Vec<i8>,
     previous: Vec<u16>,
 }
@@ -93,10 +96,11 @@ impl Builder {
         let n_bars = usize::try_from(self.phrase_bars).unwrap_or(1);
         let roll = LogitRoll::from_logits(self.layout.clone(), n_bars, &logits)
             .map_err(|source| GenerateError::Roll { model: self.model.id.clone(), source })?;
-        if self.chained {
-            self.previous = greedy_states(&roll, n_bars - 1);
-        }
         let n_bar_cells = roll.cells().len() / n_bars;
+        if self.chained {
+            // What the network itself meant, never the live decoding: automation cannot change what follows.
+            self.previous = greedy(&self.layout, roll.cells().get((n_bars - 1) * n_bar_cells..).unwrap_or(&[]));
+        }
         let wanted = self.first_bar..self.first_bar + self.n_bars;
         for (bar, cells) in (self.next_bar..).zip(roll.cells().chunks_exact(n_bar_cells.max(1))) {
             if wanted.contains(&bar) {

@@ -8,7 +8,7 @@ use super::{
 use crate::music::{
     noise::{Address, Purpose},
     note::Note,
-    roll::{LogitRoll, RollLayout, TrackKind},
+    roll::{RollLayout, TrackKind},
     time::TICKS_PER_STEP,
 };
 
@@ -56,25 +56,6 @@ fn conditions(manifest: &Manifest, spec: &PatternSpec, bar: u32, previous: &[u16
 
 fn one_hot(class: Option<usize>, n: usize) -> impl Iterator<Item = f32> {
     (0..n).map(move |i| if Some(i) == class { 1.0 } else { 0.0 })
-}
-
-/// What the network itself meant for the first track of a bar: the likeliest class of every step, the first among equals.
-/// This, and never the live decoding, is what the next bar of a chain sees.
-///
-/// **Shape** `(n_steps,)`, class indices.
-#[must_use]
-pub fn greedy_states(roll: &LogitRoll, bar_idx: usize) -> Vec<u16> {
-    let cells_of_first = roll.layout().cells_of(0);
-    (0..usize::from(roll.layout().n_steps))
-        .map(|step_idx| {
-            let cells = roll.step(bar_idx, step_idx).get(cells_of_first.clone()).unwrap_or(&[]);
-            let best = cells.iter().enumerate().fold(None, |best: Option<(usize, i8)>, (idx, cell)| match best {
-                Some((_, most)) if most >= *cell => best,
-                _ => Some((idx, *cell)),
-            });
-            best.and_then(|(idx, _)| u16::try_from(idx).ok()).unwrap_or(0)
-        })
-        .collect()
 }
 
 /// A bar of notes as the states of a model's first track, to serve as a primer: the highest note where several sound, moved by
@@ -196,17 +177,6 @@ mod tests {
         let input = states(&[4, 0, 3, 3, 1]);
         let ones: Vec<usize> = input.iter().enumerate().filter(|(_, v)| **v == 1.0).map(|(i, _)| i).collect();
         assert_eq!(ones, [4, 5, 13, 18, 21]);
-    }
-
-    #[test]
-    fn greedy_takes_the_first_of_equals() {
-        let layout = tiny().layout();
-        let mut cells = vec![-5_i8; 25];
-        cells[2] = 9;
-        cells[3] = 9;
-        cells[9] = 1;
-        let roll = LogitRoll::from_cells(layout, 1, cells.into()).unwrap();
-        assert_eq!(greedy_states(&roll, 0), [2, 4, 0, 0, 0]);
     }
 
     fn note(onset: i64, duration: i64, pitch: i32) -> Note {

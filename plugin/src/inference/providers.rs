@@ -1,6 +1,7 @@
 //! Execution providers of ONNX Runtime: which exist here, in which order they are tried, which one the user asked for.
 
 use ort::ep::{self, ExecutionProvider, ExecutionProviderDispatch};
+use std::path::Path;
 
 /// What computes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +53,19 @@ impl Provider {
             Self::DirectMl => Some(ep::DirectML::default().build().error_on_failure()),
             Self::CoreMl => Some(ep::CoreML::default().build().error_on_failure()),
             Self::Cpu => None,
+        }
+    }
+}
+
+/// Loads the CUDA and cuDNN libraries that lie beside an ONNX Runtime (`cargo xtask runtime --gpu` puts them there): its CUDA
+/// provider names them without a path, and on Linux without a run path. Where none lie there, the system's are found, or not.
+pub fn preload_cuda(library: &Path) {
+    let Some(folder) = library.parent() else { return };
+    for name in ep::cuda::CUDA_DYLIBS.iter().chain(ep::cuda::CUDNN_DYLIBS) {
+        let path = folder.join(name);
+        if path.is_file() {
+            // What cannot be loaded is missed by the provider in a moment, whose words are reported.
+            let _ = ort::util::preload_dylib(&path);
         }
     }
 }

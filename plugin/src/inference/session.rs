@@ -2,7 +2,7 @@
 
 use super::{
     onnx_file::OnnxFile,
-    providers::{Choice, Provider, order, parse_choice},
+    providers::{Choice, Provider, order, parse_choice, preload_cuda},
     runtime::{Runtime, runtime},
 };
 use crate::generate::{Backend, GenerateError, Generator, Manifest, ModelError, PhraseInput};
@@ -123,6 +123,9 @@ fn open(runtime: &Runtime, bytes: &[u8], manifest: &Manifest) -> Result<(Session
 }
 
 fn open_on(runtime: &Runtime, provider: Provider, bytes: &[u8]) -> Result<Session, String> {
+    if let (Provider::Cuda, Some(library)) = (provider, &runtime.library) {
+        preload_cuda(library);
+    }
     let builder = Session::builder(&runtime.environment).map_err(|e| e.to_string())?;
     // One thread, which does not spin: the worker must leave the machine to the audio threads of the host.
     let builder = builder
