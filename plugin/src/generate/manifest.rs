@@ -311,7 +311,7 @@ pub(crate) mod tests {
         Manifest::from_json(TINY).unwrap()
     }
 
-    pub(crate) const TINY: &str = r#"{"format": 1, "id": "tiny", "name": "Tiny", "version": "0.3", "description": "For tests.",
+    pub(crate) const TINY: &str = r#"{"format": 1, "id": "tiny", "name": "Tiny", "version": "0.3", "description": "A model for tests; it means nothing.",
         "tracks": [{"name": "Lead", "program": 73, "kind": "one_of_n", "lowest_pitch": 59, "n_pitches": 3}],
         "n_bars": 1, "chain_bars": 3, "n_steps": 5, "steps_per_beat": 4,
         "latents": [{"name": "noise", "shape": [1, 7], "distribution": "normal", "scope": "bar"}],
