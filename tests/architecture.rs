@@ -39,8 +39,8 @@ const TABLE: &[Room] = &[
     },
     Room {
         name: "export",
-        rooms: &["music", "generate", "player"],
-        crates: &["epaint_default_fonts", "npyz", "plotters", "tempfile"],
+        rooms: &["music"],
+        crates: &["epaint_default_fonts", "npyz", "plotters", "png", "tempfile", "zip"],
     },
     Room { name: "plugin", rooms: ALL, crates: ALL },
     Room { name: "bin", rooms: ALL, crates: ALL },
@@ -69,11 +69,13 @@ const RESTRICTED: &[&str] = &[
     "ort_tract",
     "parking_lot",
     "plotters",
+    "png",
     "prost",
     "rand",
     "sha2",
     "tempfile",
     "xxhash_rust",
+    "zip",
 ];
 
 /// Something imported: a room of the plugin crate, or a restricted crate.

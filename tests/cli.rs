@@ -189,7 +189,7 @@ fn any_sharding_gives_the_same_files() {
         for part in 1..=n {
             succeeds(&generate(parts.path(), &[&args[..], &["--shard", &format!("{part}/{n}")]].concat()));
             let n_now = files(parts.path()).len();
-            assert_eq!(n_now - n_before, 2 * (7 + n - part) / n, "part {part} of {n}");
+            assert_eq!(n_now - n_before, 2 * ((7 + n - part) / n), "part {part} of {n}");
             n_before = n_now;
         }
         assert_eq!(files(parts.path()), names, "{n} parts");
@@ -234,7 +234,8 @@ fn unwritable_outputs_are_refused_and_nothing_is_left() {
     refused(dir, &["--output", "missing/out.mid"], OUTPUT, &["missing/out.mid"]);
     refused(dir, &["--output", "file/out.mid"], OUTPUT, &["file/out.mid"]);
     refused(dir, &["--output", "folder"], OUTPUT, &["folder"]);
-    refused(dir, &["--output", ""], OUTPUT, &["no file"]);
+    refused(dir, &["--output", ""], USAGE, &["--output"]);
+    refused(dir, &["--output", ".."], OUTPUT, &[".."]);
     for option in ["--npz", "--png", "--json"] {
         // The .mid alone would be possible.
         refused(dir, &["--output", "out.mid", option, "missing/x"], OUTPUT, &["missing/x"]);
