@@ -428,6 +428,20 @@ fn a_live_chord_comes_in_at_the_next_step() {
 }
 
 #[test]
+fn a_held_note_ends_at_a_takeover_but_not_at_a_live_chord() {
+    for (takeover, ends_at) in [(Takeover::BarLine, 48_000), (Takeover::NextStep, 48_000 + 12_000)] {
+        let mut host = Host::playing(written("0------- --------", false));
+        host.meter = (2, 4);
+        host.blocks(512, 47_000);
+        let mut other = written("5------- --..----", false);
+        other.key = 99;
+        host.deliver(other, takeover);
+        host.blocks(512, 40_000);
+        assert_eq!(host.heard(), [(0, 60, true), (ends_at, 60, false)], "{takeover:?}");
+    }
+}
+
+#[test]
 fn a_knob_turned_back_keeps_the_pattern() {
     let mut host = Host::playing(written("0-------", false));
     host.meter = (2, 4);
@@ -572,6 +586,10 @@ fn notes_pass_through_in_order_and_only_if_asked() {
         }
         host.block(24_000);
         assert_eq!(host.heard().len(), n_heard, "{:?}", host.heard());
+        if thru {
+            let offsets: Vec<_> = host.listener.got.iter().map(|(at, _)| at % 24_000).collect();
+            assert_eq!(offsets, [0, 100, 100, 7_000, 7_001, 12_000, 18_000]);
+        }
         host.player.input(input(0, 33, false), &host.port);
     }
     for note in [input(0, 44, true), input(9_999, 44, false)] {
