@@ -37,11 +37,7 @@ const TABLE: &[Room] = &[
         rooms: &["music", "generate", "engine", "params", "state", "player"],
         crates: &["egui", "nice_plug", "nice_plug_egui", "parking_lot"],
     },
-    Room {
-        name: "export",
-        rooms: &["music"],
-        crates: &["epaint_default_fonts", "npyz", "plotters", "png", "tempfile", "zip"],
-    },
+    Room { name: "export", rooms: &["music"], crates: &["epaint_default_fonts", "npyz", "plotters", "png", "tempfile", "zip"] },
     Room { name: "plugin", rooms: ALL, crates: ALL },
     Room { name: "bin", rooms: ALL, crates: ALL },
     Room { name: "lib", rooms: ALL, crates: ALL },
