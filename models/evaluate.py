@@ -26,9 +26,8 @@ from tqdm import tqdm
 
 from metrics import (TrainingBars, classes_from_states, decode_one_of_n, figures, is_onset, last_pitch, merge_repeats,
                      quantise, rhythms, states_from_classes)
-from prepare import HOLD, LOWEST_PITCH, N_PITCHES, N_STEPS, NO_BAR, NO_CHORD, REST, SPLITS, load_bars
+from prepare import CHAIN_BARS, HOLD, LOWEST_PITCH, N_PITCHES, N_STEPS, NO_BAR, NO_CHORD, REST, SPLITS, load_bars, windows_of
 
-CHAIN_BARS = 8
 N_DIVERSITY = 64  # conditions
 N_LATENTS = 16    # bars drawn for each
 N_CONTROL = 1000  # bars of the classifier's control
@@ -92,19 +91,6 @@ class Released:
 def as_dict(bars):
     """Bars -> what `metrics.figures` takes."""
     return {"states": bars.states, "previous": bars.previous, "masks": bars.chord_masks, "song": bars.song}
-
-
-def windows_of(bars, n_windows, rng):
-    """Indices (n, 8) of runs of eight consecutive bars of one song, without overlap."""
-    runs, start = [], 0
-    while start + CHAIN_BARS <= len(bars):
-        stop = start + CHAIN_BARS - 1
-        if bars.bar[stop] - bars.bar[start] == CHAIN_BARS - 1 and bars.song[stop] == bars.song[start]:
-            runs.append(np.arange(start, start + CHAIN_BARS))
-            start += CHAIN_BARS
-        else:
-            start += 1
-    return np.stack(runs)[rng.permutation(len(runs))[:n_windows]]
 
 
 def chained(states, masks, song):

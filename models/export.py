@@ -12,22 +12,25 @@ import sys
 import tempfile
 import tomllib
 import warnings
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
 import onnx
 import onnxruntime
 import torch
+from tqdm import tqdm
 
 from metrics import classes_from_states, decode_one_of_n, is_onset, merge_repeats, quantise, states_from_classes
 from nets import MIDI_ROWS, N_RHYTHM, MelodySampler, MidiNetSampler, midinet_chords, triad_one_hot
-from prepare import LOWEST_PITCH, N_PITCHES, N_STEPS, REST, load_bars, save_atomically
+from prepare import (CHAIN_BARS, LOWEST_PITCH, N_PITCHES, N_STEPS, NO_BAR, REST, load_bars, save_atomically,
+                     windows_of)
 from train import as_tensors, load_stages, melody_from, midinet_bar, midinet_from
 
 INPUTS = ("noise", "chords", "previous_bar")
 OPSET = 17
 N_CHECKS = 64
+N_CALIBRATE = 1024  # bars of each half of the calibration
 # A thirtieth of the host's int8 step of 1/16. The Gumbel tail magnifies the runtimes' different erf to some 3e-4.
 TOLERANCE = 2e-3
 LICENCE = "MIT OR Apache-2.0"
@@ -93,25 +96,37 @@ def decode(rolls, kind, temperature, rng, threshold=0.5):
     return merge_repeats(states) if kind == "midinet" else states
 
 
-def calibrate_melody(net, release, bars, n_rounds=8):
-    """Find the onset and rest biases at which decoding at the knobs' defaults gives the notes and rests of `bars` themselves.
+def calibrate_melody(net, release, single, bars, windows, n_rounds=6):
+    """Find the rhythm biases (16, 3) at which decoding at the knobs' defaults gives the training data's onsets and rests per step.
 
-    Returns ({"onset_bias", "rest_bias"}, {figures}). Each round moves a bias by the log of the ratio it is off by: one unit
-    of bias is a factor e on the odds, and damping by 0.8 keeps the pair from oscillating.
+    Half of what is measured are bars after real ones (`single`), half are eight-bar chains without a primer over the chords
+    of `bars` at `windows` (n, 8): what a host plays. Each round moves a bias by the log of the ratio it is off by (one
+    unit is a factor e on the odds), damped by 0.7 because the steps of a bar and the bars of a chain pull on each other.
+    Returns (biases, figures).
     """
-    target = np.array([is_onset(bars.states).mean(), (bars.states == REST).mean()])
-    bias = np.zeros(2)
-    for _ in range(n_rounds):
-        sampler = MelodySampler(net, release.rhythm_temperature, release.pitch_temperature, release.rhythm_min_p, *bias.tolist()).eval()
-        rolls = sample_rolls(sampler, "melody", None, bars, torch.Generator().manual_seed(0))
-        states = decode(rolls, "melody", release.decode_temperature, np.random.default_rng(0))
-        reached = np.array([is_onset(states).mean(), (states == REST).mean()])
-        used = bias.copy()
-        bias += 0.8 * release.rhythm_temperature * np.log(target / reached)
-    onset_bias, rest_bias = (round(float(b), 4) for b in used)
-    return {"onset_bias": onset_bias, "rest_bias": rest_bias}, {
-        "train_notes_per_bar": float(target[0] * N_STEPS), "calibrated_notes_per_bar": float(reached[0] * N_STEPS),
-        "train_rests": float(target[1]), "calibrated_rests": float(reached[1])}
+    target = np.stack([is_onset(bars.states).mean(0), (bars.states == REST).mean(0)])
+    bias = np.zeros((2, N_STEPS))
+    for _ in tqdm(range(n_rounds), desc="calibrate", unit="round"):
+        used = np.round(bias, 3)
+        table = torch.tensor(np.stack([used[0], np.zeros(N_STEPS), used[1]], 1), dtype=torch.float32)
+        sampler = MelodySampler(net, release.rhythm_temperature, release.pitch_temperature, release.rhythm_min_p,
+                                table).eval()
+        generator, rng = torch.Generator().manual_seed(0), np.random.default_rng(0)
+        after_real = decode(sample_rolls(sampler, "melody", None, single, generator), "melody", release.decode_temperature, rng)
+        chain, previous = [], np.full((len(windows), N_STEPS), NO_BAR, np.uint8)
+        for bar in range(windows.shape[1]):
+            conditions = replace(bars.take(windows[:, bar]), previous=previous)
+            rolls = sample_rolls(sampler, "melody", None, conditions, generator)
+            chain.append(decode(rolls, "melody", release.decode_temperature, rng))
+            previous = decode(rolls, "melody", 0.0, rng)
+        both = (after_real, np.concatenate(chain))
+        played = [np.stack([is_onset(states).mean(0), (states == REST).mean(0)]) for states in both]
+        bias += 0.7 * release.rhythm_temperature * np.log(target / np.clip(np.mean(played, 0), 1e-3, None))
+    notes = [float(rates[0].sum()) for rates in (target, *played)]
+    rests = [float(rates[1].mean()) for rates in (target, *played)]
+    return table, {
+        "notes_per_bar": dict(zip(("data", "single", "chain"), notes)), "rests": dict(zip(("data", "single", "chain"), rests)),
+        "onset_bias": used[0].tolist(), "rest_bias": used[1].tolist()}
 
 
 @torch.no_grad()
@@ -213,16 +228,17 @@ def main():
     bars, sha256 = load_bars(args.data, "train")
     if sha256 != checkpoint["data_sha256"]:
         raise SystemExit("the checkpoint was trained on other data than --data")
-    some = bars.take(np.random.default_rng(0).permutation(len(bars))[:4096])
+    some = bars.take(np.random.default_rng(0).permutation(len(bars))[:N_CALIBRATE])
     if kind == "melody":
         net = melody_from(config)
         net.load_state_dict(checkpoint["state"])
         net.eval()
-        biases, figures = calibrate_melody(net, release, some)
-        bias = biases["onset_bias"]
-        sampler = MelodySampler(net, release.rhythm_temperature, release.pitch_temperature, release.rhythm_min_p, **biases)
+        windows = windows_of(bars, N_CALIBRATE // CHAIN_BARS, np.random.default_rng(1))
+        table, figures = calibrate_melody(net, release, some, bars, windows)
+        bias = round(float(table[:, 0].mean()), 4)
+        sampler = MelodySampler(net, release.rhythm_temperature, release.pitch_temperature, release.rhythm_min_p, table)
         figures |= {"val_nll_rhythm": checkpoint["val_nll"]["rhythm"], "val_nll_pitch": checkpoint["val_nll"]["pitch"],
-                    "best_step": checkpoint["best_step"], "rest_bias": biases["rest_bias"],
+                    "best_step": checkpoint["best_step"],
                     "rhythm_temperature": release.rhythm_temperature, "pitch_temperature": release.pitch_temperature,
                     "rhythm_min_p": release.rhythm_min_p}
     else:

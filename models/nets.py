@@ -390,17 +390,17 @@ class MelodySampler(nn.Module):
     Sixteen draws of a few per cent each invent rhythms that no song has; a temperature low enough to prevent that would also
     take the syncopation.
 
-    `onset_bias` and `rest_bias` are added to log p(onset) and log p(rest) of every step. They calibrate the note density and
-    the rests, which a rhythm temperature below 1 lowers in favour of the likelier hold.
+    `rhythm_bias` (16, 3) is added to the log-probabilities of onset, hold and rest of each step. It calibrates notes and rests
+    (DESIGN 1.2) step by step, because a temperature below 1 favours holds and the strong steps.
     """
 
-    def __init__(self, melody, rhythm_temperature=1.0, pitch_temperature=1.0, rhythm_min_p=0.0, onset_bias=0.0, rest_bias=0.0):
+    def __init__(self, melody, rhythm_temperature=1.0, pitch_temperature=1.0, rhythm_min_p=0.0, rhythm_bias=None):
         super().__init__()
         self.melody = melody
         self.rhythm_temperature = rhythm_temperature
         self.pitch_temperature = pitch_temperature
         self.rhythm_floor = math.log(max(rhythm_min_p, 1e-9))
-        self.register_buffer("rhythm_bias", torch.tensor([onset_bias, 0.0, rest_bias]))
+        self.register_buffer("rhythm_bias", torch.zeros(N_STEPS, N_RHYTHM) if rhythm_bias is None else rhythm_bias)
 
     def forward(self, noise, chords, previous_bar):
         """noise (B, 16, 39), chords (B, 2, 24), previous_bar (B, 16, 38) -> logits (B, 1, 16, 38)."""

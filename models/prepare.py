@@ -32,6 +32,7 @@ REST = 36
 HOLD = 37
 N_STATES = 38
 NO_CHORD = -1
+CHAIN_BARS = 8  # bars that a host generates in a row before it starts afresh
 SPLITS = ("train", "val", "test")
 NOT_4_4 = Path(__file__).parent / "configs" / "pop909_not_4_4.txt"
 
@@ -345,6 +346,19 @@ def load_bars(path, split):
     idx = np.flatnonzero(usable)
     bars = Bars(states[idx], previous[idx], chords[idx], arrays["chord_masks"][idx], song[idx], idx)
     return bars, data_sha256(arrays)
+
+
+def windows_of(bars, n_windows, rng):
+    """Indices (n, 8) of runs of eight consecutive bars of one song, without overlap."""
+    runs, start = [], 0
+    while start + CHAIN_BARS <= len(bars):
+        stop = start + CHAIN_BARS - 1
+        if bars.bar[stop] - bars.bar[start] == CHAIN_BARS - 1 and bars.song[stop] == bars.song[start]:
+            runs.append(np.arange(start, start + CHAIN_BARS))
+            start += CHAIN_BARS
+        else:
+            start += 1
+    return np.stack(runs)[rng.permutation(len(runs))[:n_windows]]
 
 
 def main():

@@ -375,7 +375,7 @@ def test_onset_bias_raises_the_density(nets, melody_net, data):
     for bias in (-1.0, 0.0, 1.0):
         torch.manual_seed(4)
         with torch.no_grad():
-            logits = nets.MelodySampler(melody_net, onset_bias=bias).eval()(torch.randn(len(bars), 16, 39), chords, previous)
+            logits = nets.MelodySampler(melody_net, rhythm_bias=torch.tensor([bias, 0.0, 0.0]).repeat(16, 1)).eval()(torch.randn(len(bars), 16, 39), chords, previous)
         notes.append((logits.argmax(-1) < 36).float().mean().item())
     assert notes[0] < notes[1] < notes[2]
 
