@@ -67,7 +67,7 @@ fn start_onnx_runtime(library: &Path) -> Result<(Environment, String), String> {
     let started = catch_unwind(AssertUnwindSafe(|| {
         let builder = ort::init_from(library).map_err(|e| e.to_string())?;
         let environment = builder.with_name("barline").with_telemetry(false).commit_or_message()?;
-        Ok((environment, onnx_runtime_name(ort::info())))
+        Ok((environment, onnx_runtime_name(library)))
     }));
     started.unwrap_or_else(|_| Err("it is no ONNX Runtime that this version can talk to".into()))
 }
@@ -94,13 +94,15 @@ fn start_tract(notes: Vec<String>) -> Result<Runtime, String> {
     Ok(Runtime { environment, is_tract: true, name: "tract 0.23".into(), library: None, notes })
 }
 
-/// `ONNX Runtime 1.32.0` out of the build information, whose first entry names the release branch.
-fn onnx_runtime_name(info: &str) -> String {
-    let branch = info.split_once("git-branch=").and_then(|(_, rest)| rest.split([',', ' ']).next());
-    match branch {
-        Some(branch) if !branch.is_empty() => format!("ONNX Runtime {}", branch.trim_start_matches("rel-")),
-        _ => "ONNX Runtime".into(),
+/// `ONNX Runtime 1.32.0` by the file's name, else `ONNX Runtime 1.32` by what the library says of itself. The build information
+/// names a branch, which is `HEAD` in the packages of PyPI.
+fn onnx_runtime_name(library: &Path) -> String {
+    let name = library.file_name().and_then(|n| n.to_str()).unwrap_or("");
+    let version = name.split(|c: char| !c.is_ascii_digit() && c != '.').map(|part| part.trim_matches('.'));
+    if let Some(version) = version.filter(|v| v.starts_with("1.") && v.matches('.').count() == 2).next_back() {
+        return format!("ONNX Runtime {version}");
     }
+    ort::util::probe(library).map_or_else(|| "ONNX Runtime".into(), |minor| format!("ONNX Runtime 1.{minor}"))
 }
 
 fn candidates() -> Vec<PathBuf> {
@@ -175,10 +177,10 @@ mod tests {
     }
 
     #[test]
-    fn the_version_is_read_from_the_build_information() {
-        let info = "ORT Build Info: git-branch=rel-1.31.0, git-commit-id=26250ae, build type=Release";
-        assert_eq!(onnx_runtime_name(info), "ONNX Runtime 1.31.0");
-        assert_eq!(onnx_runtime_name("something"), "ONNX Runtime");
+    fn the_version_is_read_from_the_name_of_the_file() {
+        assert_eq!(onnx_runtime_name(Path::new("/x/libonnxruntime.so.1.31.2")), "ONNX Runtime 1.31.2");
+        assert_eq!(onnx_runtime_name(Path::new("/x/libonnxruntime.1.9.0.dylib")), "ONNX Runtime 1.9.0");
+        assert_eq!(onnx_runtime_name(Path::new("/x/libonnxruntime.so")), "ONNX Runtime");
     }
 
     #[test]
