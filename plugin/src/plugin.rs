@@ -2,7 +2,7 @@
 
 use crate::{
     engine::{Engine, PatternSource, Port, Readiness, Registration, Takeover, Wanted},
-    generate::{ModelProvider, Pattern, PatternSpec, StructureKnobs},
+    generate::{ModelProvider, Pattern, PatternSpec, Span, StructureKnobs},
     inference::Library,
     music::{
         chord::Progression,
@@ -22,7 +22,7 @@ use std::{
     num::NonZeroU32,
     sync::{
         Arc, Weak,
-        atomic::{AtomicBool, AtomicU32, Ordering},
+        atomic::{AtomicU32, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -54,8 +54,6 @@ pub struct Shared {
     pub port: Arc<Port>,
     /// Counts the presses of the panic button.
     pub panics: AtomicU32,
-    /// The transport has rolled since the instance was made.
-    has_played: AtomicBool,
     /// Counts the fences that nice-plug's background thread has come past.
     fences: AtomicU32,
     /// Numerator and denominator of the host's meter, 8 bits each.
@@ -68,7 +66,6 @@ impl Shared {
             params: Arc::new(BarlineParams::default()),
             port: Arc::new(Port::new()),
             panics: AtomicU32::new(0),
-            has_played: AtomicBool::new(false),
             fences: AtomicU32::new(0),
             meter: AtomicU32::new(0),
         }
@@ -191,18 +188,18 @@ impl PatternSource for Source {
     }
 }
 
-/// The pattern to save: the one wanted now, waited for if it is being made. `None` where nothing was heard yet (a host that only
-/// looks at its plugins is not kept waiting), and for live chords, which are played, not kept.
+/// The pattern to save: the one wanted now, waited for if it is being made, so that what is saved does not depend on how far the
+/// worker was. `None` for an endless one, or where none can be made.
 fn pattern_to_save(shared: &Shared, registration: &Registration) -> Option<SavedPattern> {
-    let was_heard = shared.has_played.load(Ordering::Relaxed) || shared.params.saved.snapshot().pattern.is_some();
-    if !was_heard || shared.params.chord_source.value() == ChordSource::Midi {
+    if shared.params.length.value().span() == Span::Endless {
         return None;
     }
     let deadline = Instant::now() + MAX_SAVE_WAIT;
     loop {
         let status = registration.status();
         let key = shared.structure().key();
-        if let Some(pattern) = status.pattern.filter(|pattern| pattern.key == key) {
+        let is_ready = status.readiness == Readiness::Ready;
+        if let Some(pattern) = status.pattern.filter(|pattern| is_ready && pattern.key == key) {
             return SavedPattern::pack(&pattern);
         }
         if status.readiness == Readiness::Failed || Instant::now() > deadline {
@@ -363,9 +360,6 @@ impl Plugin for Barline {
         let offline = self.offline && context.plugin_api() != PluginApi::Vst3;
         let transport = host_transport(context.transport(), offline);
         self.shared.set_meter(transport.meter);
-        if transport.playing {
-            self.shared.has_played.store(true, Ordering::Relaxed);
-        }
         let panics = self.shared.panics.load(Ordering::Relaxed);
         if panics != self.panics_seen {
             self.panics_seen = panics;

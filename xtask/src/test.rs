@@ -1,10 +1,11 @@
 //! `test`: everything that CI runs, in the order of the cheapest answer first. All steps run; the task fails if one did.
 
 use crate::{bundle, packages, workspace};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use std::{
-    io::{BufRead, BufReader, Write},
-    path::Path,
+    fs,
+    io::{BufRead, BufReader, Read, Write},
+    path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
@@ -47,7 +48,7 @@ pub fn run() -> Result<()> {
     packages::require(packages::EVERYTHING)?;
 
     report.step("formatting", |_| {
-        if !workspace::exists("cargo", "fmt") && !workspace::exists("cargo-fmt", "--version") {
+        if !workspace::exists("cargo-fmt", "--version") {
             return Ok(Outcome::Skipped("rustfmt is not installed (rustup component add rustfmt)".into()));
         }
         workspace::run(workspace::cargo().args(["fmt", "--all", "--check"]))?;
@@ -77,13 +78,20 @@ pub fn run() -> Result<()> {
         bundled = Some(bundle::run(["--features", "alloc-guard"].map(Into::into).into())?);
         Ok(Outcome::Passed)
     });
+    let python = python();
     report.step("host tests", |closing| {
         let bundled = bundled.as_ref().context("there is no bundle to test")?;
         let mut command = workspace::cargo();
         command.args(["test", "--package", "barline-tests"]).env("BARLINE_BUNDLE_DIR", bundled);
+        if let Ok(python) = &python {
+            command.env("BARLINE_PYTHON", python);
+        }
         runner(&mut command, closing)
     });
-    report.step("models", python);
+    report.step("models", |closing| match &python {
+        Ok(python) => runner(Command::new(python).args(["-m", "pytest", "-rs", "models"]), closing),
+        Err(why) => Ok(Outcome::Skipped(format!("{why:#}"))),
+    });
 
     println!("\n=== Summary");
     for line in report.closing.iter().chain(&report.lines) {
@@ -95,44 +103,96 @@ pub fn run() -> Result<()> {
 /// Runs a test program, passes its output on as it comes, and keeps its closing lines.
 fn runner(command: &mut Command, closing: &mut Vec<String>) -> Result<Outcome> {
     let words = workspace::words(command);
-    let mut child = command.stdout(Stdio::piped()).spawn().with_context(|| format!("cannot run `{words}`"))?;
-    let output = child.stdout.take().context("the output is not a pipe")?;
-    let mut stdout = std::io::stdout();
-    for line in BufReader::new(output).split(b'\n') {
-        let line = line.context("cannot read the output")?;
-        stdout.write_all(&line)?;
-        stdout.write_all(b"\n")?;
-        let text = String::from_utf8_lossy(&line);
-        let is_closing = text.starts_with("test result:") || (text.starts_with("==") && text.contains(" in "));
-        if is_closing || text.starts_with("SKIPPED") {
-            closing.push(text.into_owned());
-        }
-    }
+    let mut child =
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().with_context(|| format!("cannot run `{words}`"))?;
+    let stderr = child.stderr.take().context("the errors are no pipe")?;
+    let errors = std::thread::spawn(move || pass_on(stderr, &mut std::io::stderr()));
+    let stdout = child.stdout.take().context("the output is no pipe")?;
+    closing.extend(pass_on(stdout, &mut std::io::stdout())?);
+    closing.extend(errors.join().map_err(|_| anyhow!("the thread that reads the errors ended early"))??);
     let status = child.wait().with_context(|| format!("cannot wait for `{words}`"))?;
     if status.success() { Ok(Outcome::Passed) } else { bail!("`{words}` failed ({status})") }
 }
 
-/// The Python tests of `models/`, in a virtual environment of their own under the target folder.
-fn python(closing: &mut Vec<String>) -> Result<Outcome> {
-    let skipped = |why: &str| Ok(Outcome::Skipped(why.into()));
-    let requirements = Path::new("models").join("requirements-test.txt");
-    if !requirements.exists() {
-        return skipped("models/requirements-test.txt is not there");
+/// Copies lines, and yields those that close a run or say what was skipped.
+fn pass_on(from: impl Read, to: &mut impl Write) -> Result<Vec<String>> {
+    let mut kept = Vec::new();
+    for line in BufReader::new(from).split(b'\n') {
+        let line = line.context("cannot read the output")?;
+        to.write_all(&line)?;
+        to.write_all(b"\n")?;
+        let text = String::from_utf8_lossy(&line);
+        if is_closing(&text) {
+            kept.push(text.trim_end().to_owned());
+        }
     }
+    Ok(kept)
+}
+
+/// The closing lines of Rust's and pytest's runners, and lines that say what was skipped.
+fn is_closing(line: &str) -> bool {
+    let pytest = line.starts_with('=') && line.trim_end().ends_with('=') && line.contains(" in ");
+    line.starts_with("test result:") || line.starts_with("SKIPPED") || pytest
+}
+
+/// Packages that the Python checks need; PyTorch is not among them, and what needs it says that it is skipped.
+const LIGHT: [&str; 6] = ["numpy", "onnx", "onnxruntime", "pretty_midi", "pytest", "tqdm"];
+/// Opens the written piano rolls; nothing in `models/` needs it.
+const PIANOROLL: &str = "pypianoroll==1.0.4";
+
+/// A Python with the light packages: the one that `BARLINE_PYTHON` names, else a virtual environment under the target folder.
+fn python() -> Result<PathBuf> {
+    if let Some(python) = std::env::var_os("BARLINE_PYTHON") {
+        return Ok(python.into());
+    }
+    let requirements = fs::read_to_string(Path::new("models").join("requirements.txt")).context("models/requirements.txt")?;
+    let mut packages: Vec<&str> = requirements.lines().filter(|line| LIGHT.iter().any(|p| is_pin_of(line, p))).collect();
+    packages.push(PIANOROLL);
     if !workspace::exists("python3", "--version") {
-        return skipped("there is no python3");
+        bail!("there is no python3");
     }
-    let venv = workspace::target_dir()?.join("models-venv");
-    let python = venv.join("bin").join("python");
-    if !python.exists() && !Command::new("python3").args(["-m", "venv"]).arg(&venv).status().is_ok_and(|s| s.success()) {
-        return skipped("python3 cannot make a virtual environment (on Debian: apt-get install python3-venv)");
+    let venv = workspace::target_dir()?.join("python");
+    let python = if cfg!(windows) { venv.join("Scripts").join("python.exe") } else { venv.join("bin").join("python") };
+    let has_pip = |python: &Path| {
+        Command::new(python).args(["-m", "pip", "--version"]).output().is_ok_and(|output| output.status.success())
+    };
+    if !has_pip(&python) {
+        workspace::run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&venv))
+            .context("python3 makes no virtual environment (on Debian: apt-get install python3-venv)")?;
     }
-    let pip = Command::new(&python)
-        .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"])
-        .arg(&requirements)
-        .status();
-    if !pip.is_ok_and(|s| s.success()) {
-        return skipped("pip could not install models/requirements-test.txt");
+    workspace::run(
+        Command::new(&python).args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]).args(&packages),
+    )
+    .context("pip could not bring the packages")?;
+    Ok(python)
+}
+
+fn is_pin_of(line: &str, package: &str) -> bool {
+    line.split_once("==").is_some_and(|(name, _)| name.trim() == package)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_runners_closing_lines_are_known() {
+        for line in [
+            "test result: ok. 3 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.01s",
+            "============= 28 passed, 3 skipped in 4.20s =============",
+            "SKIPPED: pypianoroll: not there",
+        ] {
+            assert!(is_closing(line), "{line}");
+        }
+        for line in ["test x ... ok", "============= test session starts =============", "running 3 tests"] {
+            assert!(!is_closing(line), "{line}");
+        }
     }
-    runner(Command::new(&python).args(["-m", "pytest", "models"]), closing)
+
+    #[test]
+    fn only_light_packages_are_pinned() {
+        assert!(is_pin_of("numpy==2.4.6", "numpy"));
+        assert!(!is_pin_of("onnxruntime==1.32.0", "onnx"));
+        assert!(!is_pin_of("# pytest for the tests", "pytest"));
+    }
 }
