@@ -130,7 +130,9 @@ fn play(args: &BenchArgs, pattern: &Pattern, playing: bool) -> Vec<Duration> {
 
 fn row(what: &str, times: &mut [Duration]) -> String {
     times.sort_unstable();
-    let at = |per_mille: usize| times.get((times.len().saturating_sub(1)) * per_mille / 1000).copied().unwrap_or_default();
+    // Nearest rank: with few measurements a high percentile is the maximum, never less than what it claims.
+    let rank = |per_mille: usize| (times.len() * per_mille).div_ceil(1000).saturating_sub(1);
+    let at = |per_mille: usize| times.get(rank(per_mille)).copied().unwrap_or_default();
     let n = u32::try_from(times.len()).unwrap_or(u32::MAX);
     let mean = times.iter().sum::<Duration>() / n.max(1);
     let max = times.last().copied().unwrap_or_default();

@@ -194,7 +194,7 @@ impl Seeds {
 
     fn iter(&self) -> impl Iterator<Item = u32> + use<> {
         let (first, index, n) = (self.first, self.shard.index, self.shard.n);
-        (0..self.len()).map(move |k| first + k * n + index - 1)
+        (0..self.len()).map(move |k| first + (k * n + (index - 1)))
     }
 }
 
