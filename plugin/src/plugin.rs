@@ -12,7 +12,7 @@ use crate::{
     },
     params::{BarlineParams, ChordSource, Snapshot, filter_state},
     player::{EventKind, EventSink, HostTransport, Knobs, NoteEvent, NoteInput, Player},
-    state::SavedPattern,
+    state::{MadeWith, SavedPattern},
 };
 use nice_plug::{
     midi::{Channel as HostChannel, Key as HostKey, VoiceID},
@@ -199,8 +199,13 @@ fn pattern_to_save(shared: &Shared, registration: &Registration) -> Option<Saved
         let status = registration.status();
         let key = shared.structure().key();
         let is_ready = status.readiness == Readiness::Ready;
-        if let Some(pattern) = status.pattern.filter(|pattern| is_ready && pattern.key == key) {
-            return SavedPattern::pack(&pattern);
+        if let Some(pattern) = status.pattern.as_ref().filter(|pattern| is_ready && pattern.key == key) {
+            let made_with = if status.from_project {
+                shared.params.saved.snapshot().pattern.and_then(|loaded| loaded.made_with.clone())
+            } else {
+                Some(made_with(&status))
+            };
+            return SavedPattern::pack(pattern).map(|saved| SavedPattern { made_with, ..saved });
         }
         if status.readiness == Readiness::Failed || Instant::now() > deadline {
             return None;
@@ -208,6 +213,13 @@ fn pattern_to_save(shared: &Shared, registration: &Registration) -> Option<Saved
         registration.nudge();
         std::thread::sleep(Duration::from_millis(1));
     }
+}
+
+/// What made the pattern that plays. It changes only with the pattern: the engine tells an instance of its own inferences.
+fn made_with(status: &Status) -> MadeWith {
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "bounded to a day first")]
+    let inference_us = (status.inference_ms * 1e3).round().clamp(0.0, 86_400e6) as u64;
+    MadeWith { runtime: status.backend.runtime.clone(), provider: status.backend.provider.clone(), inference_us }
 }
 
 impl Default for Barline {

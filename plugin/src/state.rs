@@ -123,6 +123,20 @@ pub struct SavedPattern {
     pub n_bars: u32,
     /// The cells `(n_bars, n_steps, n_cells)`, i8, deflated, in base64.
     pub logits: String,
+    /// What ran the model when it was made, for people (and `cargo xtask demo`) to see; nothing depends on it.
+    #[serde(default)]
+    pub made_with: Option<MadeWith>,
+}
+
+/// What ran the model that made a pattern.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MadeWith {
+    /// Runtime and version.
+    pub runtime: String,
+    /// Execution provider.
+    pub provider: String,
+    /// Mean time of one inference, in microseconds. Whole, so that reading and writing it again changes no digit.
+    pub inference_us: u64,
 }
 
 impl SavedPattern {
@@ -141,6 +155,7 @@ impl SavedPattern {
             layout: pattern.roll.layout().clone(),
             n_bars: u32::try_from(pattern.roll.n_bars()).ok()?,
             logits: BASE64.encode(miniz_oxide::deflate::compress_to_vec(&bytes, 6)),
+            made_with: None,
         })
     }
 
