@@ -91,7 +91,8 @@ fn run() -> Result<()> {
     println!("model      {} (sha256 {})", text(&pattern["model"]["id"]), text(&pattern["model"]["sha256"]));
     println!("runtime    {}", text(&made_with["runtime"]));
     println!("provider   {}", text(&made_with["provider"]));
-    println!("inference  {:.1} ms for {N_BARS} bars", made_with["inference_ms"].as_f64().context("no inference time")?);
+    let inference_us = made_with["inference_us"].as_f64().context("the plugin does not say its inference time")?;
+    println!("inference  {:.2} ms each, on the worker thread", inference_us / 1e3);
     println!("instance   after {instantiated:.1?}, its first pattern after {ready:.1?}");
     println!("chords     {CHORDS}");
     for track in &file.tracks {

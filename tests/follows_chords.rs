@@ -62,27 +62,36 @@ fn the_melody_follows_the_chords() {
     assert!(own > shuffled + 0.15, "chord-tone rate {own:.3}, with shuffled chords {shuffled:.3}");
 }
 
-/// Rolls two bars with these inputs at song samples, in blocks of 480, then stops with all keys up.
-fn roll_with_keys(host: &mut dyn Host, presses: &[(u64, &[u8])]) -> Vec<NoteEvent> {
-    let origin = host.elapsed();
+/// Holds the first chord down from before the start, rolls two bars in blocks of 480, changes the chord at a sample of the song if
+/// asked, and stops with all keys up.
+fn roll_with_keys(host: &mut dyn Host, first: &[u8], change: Option<(u64, &[u8])>) -> Vec<NoteEvent> {
     let song = Song::default();
+    let press = |keys: &[u8], offset| {
+        keys.iter().map(move |&pitch| Input::NoteOn { offset, channel: 0, pitch, velocity: 90 }).collect::<Vec<_>>()
+    };
+    let run = |host: &mut dyn Host, pos: u64, playing: bool, inputs: Vec<Input>| {
+        let transport = Some(song.transport(pos as i64, RATE, playing));
+        host.process(&Block { n_samples: 480, transport, inputs }).expect("process")
+    };
+    assert_eq!(run(host, 0, false, press(first, 3)), [], "thru is off: what is played in must not come out");
+    settle(host);
+    let origin = host.elapsed();
+    let mut held = first.to_vec();
     let mut events = Vec::new();
-    let mut held: Vec<u8> = Vec::new();
-    let n_blocks = 2 * BAR / 480;
-    for block in 0..n_blocks {
+    for block in 0..2 * BAR / 480 {
         let mut inputs = Vec::new();
-        for (at, keys) in presses.iter().filter(|(at, _)| at / 480 == block) {
+        if let Some((at, keys)) = change
+            && at / 480 == block
+        {
             let offset = (at % 480) as u32;
             inputs.extend(held.drain(..).map(|pitch| Input::NoteOff { offset, channel: 0, pitch }));
-            inputs.extend(keys.iter().map(|&pitch| Input::NoteOn { offset, channel: 0, pitch, velocity: 90 }));
+            inputs.extend(press(keys, offset));
             held.extend_from_slice(keys);
         }
-        let transport = Some(song.transport((block * 480) as i64, RATE, true));
-        events.extend(host.process(&Block { n_samples: 480, transport, inputs }).expect("process"));
+        events.extend(run(host, block * 480, true, inputs));
     }
-    let transport = Some(song.transport((2 * BAR) as i64, RATE, false));
     let inputs = held.into_iter().map(|pitch| Input::NoteOff { offset: 0, channel: 0, pitch }).collect();
-    events.extend(host.process(&Block { n_samples: 480, transport, inputs }).expect("process"));
+    events.extend(run(host, 2 * BAR, false, inputs));
     for event in &mut events {
         event.at -= origin;
     }
@@ -98,7 +107,7 @@ fn over(file: &ClapFile, setup: &Setup, keys: &[u8]) -> Vec<(u64, u8)> {
     let mut host = file.instance(RATE);
     setup.load(&mut host);
     host.set_offline(true);
-    onsets(&roll_with_keys(&mut host, &[(0, keys)]))
+    onsets(&roll_with_keys(&mut host, keys, None))
 }
 
 #[test]
@@ -117,7 +126,7 @@ fn a_chord_played_in_is_the_condition_from_the_next_sixteenth() {
     let mut host = file.instance(RATE);
     setup.load(&mut host);
     host.set_offline(true);
-    let events = roll_with_keys(&mut host, &[(0, C), (change, F_SHARP_MINOR)]);
+    let events = roll_with_keys(&mut host, C, Some((change, F_SHARP_MINOR)));
     assert!(notes(&events).iter().all(|n| n.end <= 2 * BAR), "thru is off: what is played in must not come out");
     let got = onsets(&events);
     let border = 7 * STEP;

@@ -289,6 +289,8 @@ impl Host for ClapHost {
         }
         let transport = block.transport.as_ref().map(transport_event);
         let n = block.n_samples as usize;
+        // Not silence: an output that the plugin does not write is whatever the host had in it.
+        self.outputs.iter_mut().for_each(|channel| channel[..n].fill(f32::NAN));
         let [left, right] = &mut self.outputs;
         let mut ports = AudioPorts::with_capacity(2, 1);
         let mut audio_outputs = ports.with_output_buffers([AudioPortBuffer {

@@ -130,18 +130,26 @@ impl Setup<'_> {
 
 /// Runs stopped blocks until the instance holds the pattern that its settings ask for.
 ///
+/// The sign is the pattern in the saved state. Endless patterns are never saved, and of chords played in the state does not say
+/// whether the latest is in: for them the wait is two seconds.
+///
 /// # Panics
-/// It does not come within 30 s. An endless pattern is never saved, so the wait for one is half a second.
+/// It does not come within 30 s.
 pub fn settle(host: &mut dyn Host) {
-    let stopped =
-        Block { n_samples: 64, transport: Some(Song::default().transport(0, host.sample_rate(), false)), inputs: Vec::new() };
+    let rate = host.sample_rate();
+    let block = |host: &mut dyn Host| {
+        let transport = Some(Song::default().transport(0, rate, false));
+        let events = host
+            .process(&Block { n_samples: 64, transport, inputs: Vec::new() })
+            .unwrap_or_else(|e| panic!("{}: {e}", host.format()));
+        assert!(events.iter().all(|e| e.kind == Kind::Off), "a note started while stopped: {events:?}");
+    };
     let start = Instant::now();
     loop {
-        let events = host.process(&stopped).unwrap_or_else(|e| panic!("{}: {e}", host.format()));
-        assert!(events.iter().all(|e| e.kind == Kind::Off), "a note started while stopped: {events:?}");
+        block(host);
         let state = State::parse(&host.save());
-        let endless = state.parameter("length") == "endless";
-        if (endless && start.elapsed() > Duration::from_millis(500)) || (!endless && state.holds_its_pattern()) {
+        let is_telling = state.parameter("length") != "endless" && state.parameter("chord_source") != "midi";
+        if if is_telling { state.holds_its_pattern() } else { start.elapsed() > Duration::from_secs(2) } {
             break;
         }
         assert!(start.elapsed() < Duration::from_secs(30), "{}: no pattern after 30 s: {state:?}", host.format());
@@ -150,7 +158,7 @@ pub fn settle(host: &mut dyn Host) {
     // The worker has it; the player takes it out of its queue in the next blocks.
     for _ in 0..4 {
         thread::sleep(Duration::from_millis(5));
-        host.process(&stopped).unwrap_or_else(|e| panic!("{}: {e}", host.format()));
+        block(host);
     }
 }
 
