@@ -17,6 +17,7 @@ import argparse
 import json
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -189,8 +190,6 @@ def interval_triples(order):
 
 def pattern_counts(bars):
     """How often the training set holds each rhythm, pair of rhythms, rhythm with rests, and triple of intervals."""
-    from collections import Counter
-
     states, previous = bars.states, bars.previous
     kind = np.where(states < N_PITCHES, 0, np.where(states == HOLD, 1, 2)).astype(np.int8)
     rhythm, prev_rhythm = rhythms(states), rhythms(np.where(previous == NO_BAR, REST, previous))
