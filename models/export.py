@@ -1,12 +1,14 @@
 """Write a released model: `export.py --release configs/release-melody.toml --checkpoint run/checkpoint.pt --data pop909.npz
 --output released/melody.onnx`.
 
-The graph takes named noise and conditions and gives logits; its manifest is the metadata entry `barline.manifest` (JSON). The
-note density is calibrated here. The export fails unless ONNX Runtime and PyTorch agree on `N_CHECKS` random inputs within
-`TOLERANCE` and in every argmax; the file appears only when all checks have passed.
+The graph takes named noise and conditions and gives logits; its manifest is the metadata entry `barline.manifest` (JSON), and
+`barline.graph_sha256` lets the host refuse a damaged graph. The note density is calibrated here. The export fails unless ONNX
+Runtime and PyTorch agree on `N_CHECKS` random inputs within `TOLERANCE` and in every argmax; the file appears only when all
+checks have passed.
 """
 
 import argparse
+import hashlib
 import json
 import sys
 import tempfile
@@ -19,10 +21,11 @@ import numpy as np
 import onnx
 import onnxruntime
 import torch
+from onnx import compose, helper
 from tqdm import tqdm
 
 from metrics import classes_from_states, decode_one_of_n, is_onset, merge_repeats, quantise, states_from_classes
-from nets import MIDI_ROWS, N_RHYTHM, MelodySampler, MidiNetSampler, midinet_chords, triad_one_hot
+from nets import MIDI_ROWS, N_RHYTHM, MelodySampler, MidiNetSampler, ScanPlaceholder, midinet_chords, triad_one_hot
 from prepare import (CHAIN_BARS, LOWEST_PITCH, N_PITCHES, N_STEPS, NO_BAR, REST, load_bars, save_atomically,
                      windows_of)
 from train import as_tensors, load_stages, melody_from, midinet_bar, midinet_from
@@ -140,13 +143,70 @@ def calibrate_midinet(generator, config, states, previous, chords):
     return round(scale, 4), round(hold_level, 4)
 
 
-def to_onnx(sampler, arguments, path):
-    """Export with static shapes, fold constants, keep only standard operators."""
+def trace(module, arguments, path, inputs, outputs, **options):
+    """The ONNX graph of a module, with static shapes."""
     with warnings.catch_warnings():
         # The tracer warns about Python values that depend on shapes; the shapes are static here by contract.
         warnings.simplefilter("ignore")
-        torch.onnx.export(sampler, arguments, path, input_names=list(INPUTS), output_names=["logits"], opset_version=OPSET,
-                          dynamo=False)
+        torch.onnx.export(module, arguments, path, input_names=list(inputs), output_names=list(outputs), opset_version=OPSET,
+                          dynamo=False, **options)
+    return onnx.load(path)
+
+
+class Step(torch.nn.Module):
+    """A step method of a sampler as a module, for the export of a Scan body."""
+
+    def __init__(self, sampler, name):
+        super().__init__()
+        self.sampler, self.name = sampler, name
+
+    def forward(self, *tensors):
+        return getattr(self.sampler, self.name)(*tensors)
+
+
+def scan_of(node, sampler, path):
+    """The Scan that a placeholder of `over_steps` stands for."""
+    states, inputs = json.loads(helper.get_node_attr_value(node, "shapes"))
+    n_states, n_inputs = len(states), len(inputs)
+    arguments = tuple(torch.zeros(shape) for shape in states) + tuple(torch.zeros(shape)[:, 0] for shape in inputs)
+    outputs = [f"next_{idx}" for idx in range(n_states)] + ["y"]
+    names = [f"x_{idx}" for idx in range(len(arguments))]
+    body = trace(Step(sampler, node.op_type).eval(), arguments, path, names, outputs).graph
+    # A body shares its name space with the graph around it, so every name in it gets the step's name in front.
+    body = compose.add_prefix_graph(body, f"{node.op_type}/")
+    body.name = node.op_type
+    unused = [f"{node.output[0]}/state_{idx}" for idx in range(n_states)]
+    return helper.make_node("Scan", list(node.input), [*unused, *node.output], name=node.op_type, body=body,
+                            num_scan_inputs=n_inputs, scan_input_axes=[1] * n_inputs, scan_output_axes=[1])
+
+
+def part_scan_output(body):
+    """Give a Scan body's scan output a node that nothing in the body reads.
+
+    tract 0.23 inserts the scan axis after the output's node, so a reader inside the body would see one axis too many and the
+    model would not load. ONNX Runtime removes the Identity again, hence this comes after its optimiser.
+    """
+    y = body.output[-1].name
+    for node in body.node:
+        for names in (node.input, node.output):
+            names[:] = [f"{y}_inside" if name == y else name for name in names]
+    body.node.append(helper.make_node("Identity", [f"{y}_inside"], [y]))
+
+
+def graphs_of(graph):
+    """A graph and the bodies of its loops."""
+    return [graph, *(found for node in graph.node for attribute in node.attribute if attribute.HasField("g")
+                     for found in graphs_of(attribute.g))]
+
+
+def to_onnx(sampler, arguments, path):
+    """Export with static shapes, turn loops over steps into Scan, fold constants, keep only standard operators."""
+    opsets = {ScanPlaceholder.DOMAIN: 1} if isinstance(sampler, MelodySampler) else None
+    model = trace(sampler, arguments, path, INPUTS, ["logits"], custom_opsets=opsets)
+    nodes = [scan_of(node, sampler, path) if node.domain == ScanPlaceholder.DOMAIN else node for node in model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    onnx.save(model, path)
     # ONNX Runtime's basic level folds constants and removes no-ops without leaving the standard operator set; a third of the
     # nodes remain, which is most of the load time of both runtimes.
     options = onnxruntime.SessionOptions()
@@ -155,7 +215,10 @@ def to_onnx(sampler, arguments, path):
     options.log_severity_level = 3
     onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     model = onnx.load(path)
-    foreign = {node.op_type for node in model.graph.node if node.domain not in ("", "ai.onnx")}
+    main, *bodies = graphs_of(model.graph)
+    for body in bodies:
+        part_scan_output(body)
+    foreign = {node.op_type for graph in (main, *bodies) for node in graph.node if node.domain not in ("", "ai.onnx")}
     if foreign:
         raise SystemExit(f"the optimised graph uses operators outside ONNX: {sorted(foreign)}")
     standard = [entry for entry in model.opset_import if entry.domain == ""]
@@ -263,10 +326,14 @@ def main():
     entry.value = json.dumps(manifest_of(release, kind, checkpoint, config, calibration, figures))
     model.producer_name, model.producer_version = "barline", release.version
     model.doc_string = release.description
+    graph_hash = hashlib.sha256(model.graph.SerializeToString(deterministic=True)).hexdigest()
+    entry = model.metadata_props.add()
+    entry.key, entry.value = "barline.graph_sha256", graph_hash
     onnx.checker.check_model(model)
     content = model.SerializeToString()
     save_atomically(args.output, lambda file: file.write(content))
-    print(f"{args.output.name}: {len(content) / 1e6:.2f} MB, {len(model.graph.node)} nodes, "
+    n_nodes = sum(len(graph.node) for graph in graphs_of(model.graph))
+    print(f"{args.output.name}: {len(content) / 1e6:.2f} MB, {n_nodes} nodes, "
           f"largest difference ONNX Runtime to PyTorch {worst:.1e} on {N_CHECKS} inputs, argmax equal, calibration {calibration}")
 
 
