@@ -42,6 +42,9 @@ impl Report {
     }
 }
 
+/// The features of every build here but the pure one. One set for all: dependencies are compiled once, tract above all.
+const FEATURES: &str = "cli,standalone";
+
 /// Runs all steps.
 pub fn run() -> Result<()> {
     let mut report = Report::default();
@@ -58,31 +61,38 @@ pub fn run() -> Result<()> {
         if !workspace::exists("cargo-clippy", "--version") {
             return Ok(Outcome::Skipped("clippy is not installed (rustup component add clippy)".into()));
         }
-        let clippy = |features: &str| {
-            let mut command = workspace::cargo();
-            command.args(["clippy", "--workspace", "--all-targets", "--features", features, "--", "-D", "warnings"]);
-            workspace::run(&mut command)
-        };
-        clippy("barline/cli,barline/standalone")?;
+        let features = FEATURES.split(',').map(|f| format!("barline/{f}")).collect::<Vec<_>>().join(",");
+        let mut command = workspace::cargo();
+        command.args(["clippy", "--workspace", "--all-targets", "--features", &features, "--", "-D", "warnings"]);
+        workspace::run(&mut command)?;
         Ok(Outcome::Passed)
     });
     report.step("the pure part alone", |closing| {
         runner(workspace::cargo().args(["test", "--package", "barline", "--lib", "--no-default-features"]), closing)
     });
     report.step("unit tests", |closing| {
-        runner(workspace::cargo().args(["test", "--package", "barline", "--features", "cli,standalone"]), closing)?;
+        runner(workspace::cargo().args(["test", "--package", "barline", "--features", FEATURES]), closing)?;
         runner(workspace::cargo().args(["test", "--package", "xtask"]), closing)
     });
     let mut bundled = None;
     report.step("debug bundle with the allocation guard", |_| {
-        bundled = Some(bundle::run(["--features", "alloc-guard"].map(Into::into).into())?);
+        bundled = Some(bundle::run(vec!["--features".into(), format!("alloc-guard,{FEATURES}")])?);
+        Ok(Outcome::Passed)
+    });
+    let mut program = None;
+    report.step("command line", |_| {
+        workspace::run(workspace::cargo().args(["build", "--package", "barline", "--bin", "barline", "--features", FEATURES]))?;
+        let name = format!("barline{}", std::env::consts::EXE_SUFFIX);
+        program = Some(workspace::target_dir()?.join("debug").join(name));
         Ok(Outcome::Passed)
     });
     let python = python();
     report.step("host tests", |closing| {
         let bundled = bundled.as_ref().context("there is no bundle to test")?;
         let mut command = workspace::cargo();
-        command.args(["test", "--package", "barline-tests"]).env("BARLINE_BUNDLE_DIR", bundled);
+        let program = program.as_ref().context("there is no command line to test")?;
+        command.args(["test", "--package", "barline-tests"]);
+        command.env("BARLINE_BUNDLE_DIR", bundled).env("BARLINE_CLI", program);
         if let Ok(python) = &python {
             command.env("BARLINE_PYTHON", python);
         }
