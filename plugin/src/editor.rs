@@ -6,10 +6,9 @@ mod roll;
 pub mod view_model;
 
 use crate::{
-    engine::Registration,
-    inference::Library,
+    engine::{Port, Registration},
+    music::time::TimeSignature,
     params::{BarlineParams, ChordSource},
-    plugin::Shared,
 };
 use egui::{Align, Color32, Layout, RichText, Ui};
 use nice_plug::{
@@ -22,10 +21,11 @@ use nice_plug_egui::{
     create_egui_editor,
 };
 use std::{
-    sync::{Arc, Weak, atomic::Ordering},
+    sync::{Arc, Weak},
     time::Duration,
 };
-use view_model::{ModelChoice, Tone, ViewModel};
+pub use view_model::ModelChoice;
+use view_model::{Tone, ViewModel};
 
 /// Size of the page, in logical points.
 const SIZE: LogicalSize<f32> = LogicalSize { width: 880.0, height: 640.0 };
@@ -34,17 +34,32 @@ const MOVING: Duration = Duration::from_millis(33);
 /// Time between two frames while nothing does.
 const STILL: Duration = Duration::from_millis(250);
 
+/// What the editor shows and changes of an instance.
+pub struct Instance {
+    /// Parameters and what is saved.
+    pub params: Arc<BarlineParams>,
+    /// Where the player is.
+    pub port: Arc<Port>,
+    /// The engine's view; gone when the plugin is.
+    pub registration: Weak<Registration>,
+    /// The host's meter.
+    pub meter: Box<dyn Fn() -> TimeSignature + Send + Sync>,
+    /// Ends every note that sounds.
+    pub panic: Box<dyn Fn() + Send + Sync>,
+    /// Lists the models to choose from.
+    pub models: fn() -> Vec<ModelChoice>,
+}
+
 /// The editor of an instance.
-pub fn create(shared: Arc<Shared>, registration: Weak<Registration>) -> Option<EguiEditor<Page>> {
+pub fn create(instance: Instance) -> Option<EguiEditor<Page>> {
     let settings = EguiNiceSettings::new().with_tile("Barline");
-    let page = Page { shared, registration, gui: None, view: ViewModel::default(), draft: None };
+    let page = Page { instance, gui: None, view: ViewModel::default(), draft: None };
     create_egui_editor(EguiEditorState::from_size(SIZE, 1.0), RepaintNotifier::new(), settings, page)
 }
 
 /// The page: views and what they need between two frames.
 pub struct Page {
-    shared: Arc<Shared>,
-    registration: Weak<Registration>,
+    instance: Instance,
     gui: Option<GuiContext>,
     view: ViewModel,
     /// The progression while it is typed and cannot be read, or has the focus.
@@ -55,14 +70,14 @@ impl NiceEguiApp for Page {
     fn build(&mut self, egui: egui::Context, gui: GuiContext, _frame: &mut Frame) -> Result<(), HandlerError> {
         style(&egui);
         self.gui = Some(gui);
-        self.view.models = models();
+        self.view.models = (self.instance.models)();
         Ok(())
     }
 
     fn ui(&mut self, ui: &mut Ui, _frame: &mut Frame) {
         let Some(gui) = self.gui.clone() else { return };
-        let status = self.registration.upgrade().map(|registration| registration.status()).unwrap_or_default();
-        self.view.update(&self.shared, &status);
+        let status = self.instance.registration.upgrade().map(|registration| registration.status()).unwrap_or_default();
+        self.view.update(&self.instance, &status);
         let setter = gui.param_setter();
         egui::CentralPanel::default().show(ui, |ui| self.page(ui, &setter));
         ui.ctx().request_repaint_after(if self.view.is_moving { MOVING } else { STILL });
@@ -71,12 +86,6 @@ impl NiceEguiApp for Page {
     fn editor_closed(&mut self) {
         self.gui = None;
     }
-}
-
-/// What can be chosen, by id; files that are refused are left out here and named by `barline models`.
-fn models() -> Vec<ModelChoice> {
-    let (models, _) = Library::new().list();
-    models.into_iter().map(|m| ModelChoice { id: m.manifest.id, name: m.manifest.name, about: m.manifest.description }).collect()
 }
 
 fn style(egui: &egui::Context) {
@@ -110,7 +119,7 @@ impl Page {
         self.source_rows(ui, setter);
         roll::show(ui, &self.view);
         ui.add_space(2.0);
-        controls::show(ui, &self.shared.params, setter);
+        controls::show(ui, &self.instance.params, setter);
         ui.with_layout(Layout::bottom_up(Align::Min), |ui| self.messages(ui));
     }
 
@@ -125,9 +134,9 @@ impl Page {
             ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
                 let panic = ui.button("Panic").on_hover_text("End every note that sounds now");
                 if panic.clicked() {
-                    self.shared.panics.fetch_add(1, Ordering::Relaxed);
+                    (self.instance.panic)();
                 }
-                controls::toggle(ui, &self.shared.params.bypass, setter);
+                controls::toggle(ui, &self.instance.params.bypass, setter);
             });
         });
     }
@@ -140,8 +149,8 @@ impl Page {
         });
         ui.horizontal(|ui| {
             controls::label(ui, "Chords");
-            controls::choice(ui, &self.shared.params.chord_source, setter, 150.0);
-            if self.shared.params.chord_source.value() == ChordSource::Midi {
+            controls::choice(ui, &self.instance.params.chord_source, setter, 150.0);
+            if self.instance.params.chord_source.value() == ChordSource::Midi {
                 let heard = self.view.heard.as_deref().unwrap_or("none yet: hold a chord at the MIDI input");
                 ui.label(format!("Chord heard: {heard}"));
             } else {
@@ -159,7 +168,7 @@ impl Page {
     }
 
     fn model_choice(&mut self, ui: &mut Ui, setter: &ParamSetter) {
-        let saved = &self.shared.params.saved;
+        let saved = &self.instance.params.saved;
         let current = saved.snapshot().settings.model;
         let name = self.view.models.iter().find(|m| m.id == current).map_or(current.as_str(), |m| m.name.as_str());
         let mut chosen = None;
@@ -178,7 +187,7 @@ impl Page {
     }
 
     fn progression(&mut self, ui: &mut Ui, setter: &ParamSetter) {
-        let saved = &self.shared.params.saved;
+        let saved = &self.instance.params.saved;
         let mut text = self.draft.clone().unwrap_or_else(|| saved.snapshot().settings.progression);
         let edit = egui::TextEdit::singleline(&mut text)
             .desired_width(f32::INFINITY)
@@ -203,11 +212,11 @@ impl Page {
 
     /// Tells the host that the project has changed: nice-plug 0.4.2 does so for parameters only.
     fn settings_changed(&self, setter: &ParamSetter) {
-        let take = &self.shared.params.take;
+        let take = &self.instance.params.take;
         setter.begin_set_parameter(take);
         setter.set_parameter(take, take.unmodulated_plain_value());
         setter.end_set_parameter(take);
-        if let Some(registration) = self.registration.upgrade() {
+        if let Some(registration) = self.instance.registration.upgrade() {
             registration.nudge();
         }
     }

@@ -4,8 +4,13 @@
 //! Ids, enum ids and the key of the document never change meaning; names may.
 
 use crate::{
-    generate::Span,
-    music::{chord::ProgressionError, note::PitchClass, scale::Scale},
+    generate::{Span, StructureKnobs},
+    music::{
+        chord::{Chord, ProgressionError},
+        note::{Channel, PitchClass},
+        scale::{Key, Scale},
+    },
+    player::Knobs,
     state::{Document, SavedPattern, Settings, StateError},
 };
 use nice_plug::{
@@ -301,14 +306,14 @@ impl Default for BarlineParams {
             octave: IntParam::new("Octave", 0, IntRange::Linear { min: -3, max: 3 })
                 .with_value_to_string(Arc::new(|octaves| if octaves == 0 { "0".into() } else { format!("{octaves:+}") })),
             channel: channel("Channel", 1),
-            velocity: velocity("Velocity", 96),
+            velocity: velocity("Velocity", 90),
             humanize_velocity: percent("Humanize Velocity", 0.0, 0.0),
             swing: percent("Swing", 0.0, 0.0),
             humanize: percent("Humanize", 0.0, 0.0),
             note_length: percent("Note Length", 1.0, 0.05),
             chords_on: BoolParam::new("Play Chords", false).with_value_to_string(on_off()).with_string_to_value(from_on_off()),
             chords_channel: channel("Chords Channel", 2),
-            chords_velocity: velocity("Chords Velocity", 72),
+            chords_velocity: velocity("Chords Velocity", 70),
             thru: BoolParam::new("MIDI Thru", false).with_value_to_string(on_off()).with_string_to_value(from_on_off()),
             bypass: BoolParam::new("Bypass", false)
                 .with_value_to_string(on_off())
@@ -534,6 +539,53 @@ fn check_state(state: &PluginState) -> Result<(), StateError> {
 }
 
 impl BarlineParams {
+    /// What shapes the pattern, now, with the chord last heard at the MIDI input.
+    ///
+    /// # Realtime safety
+    /// Audio thread: yes, atomic loads.
+    #[must_use]
+    pub fn structure(&self, heard: Option<Chord>) -> StructureKnobs {
+        let saved = self.saved.generations();
+        let live_chords = self.chord_source.value() == ChordSource::Midi;
+        StructureKnobs {
+            seed: self.seed.value().unsigned_abs(),
+            take: self.take.value().unsigned_abs(),
+            variation_bits: self.variation.value().to_bits(),
+            span: self.length.value().span().code(),
+            model_generation: saved.model,
+            progression_generation: saved.progression,
+            primer_generation: saved.primer,
+            live_chords,
+            heard: if live_chords { heard.map_or(0, |chord| chord.code()) } else { 0 },
+        }
+    }
+
+    /// What the player's parameters say, now.
+    ///
+    /// # Realtime safety
+    /// Audio thread: yes, atomic loads.
+    #[must_use]
+    pub fn knobs(&self) -> Knobs {
+        let channel = |param: &IntParam| u8::try_from(param.value() - 1).ok().and_then(Channel::new).unwrap_or_default();
+        let byte = |param: &IntParam| u8::try_from(param.value()).unwrap_or(1);
+        Knobs {
+            temperature: self.temperature.value(),
+            threshold: self.threshold.value(),
+            octave: i8::try_from(self.octave.value()).unwrap_or(0),
+            velocity: byte(&self.velocity),
+            humanize_velocity: self.humanize_velocity.value(),
+            humanize_time: self.humanize.value(),
+            swing: self.swing.value(),
+            note_length: self.note_length.value(),
+            key: self.key_root.value().tonic().map(|tonic| Key { tonic, scale: self.scale.value().scale() }),
+            channel: channel(&self.channel),
+            chords: self.chords_on.value().then(|| channel(&self.chords_channel)),
+            chord_velocity: byte(&self.chords_velocity),
+            muted: self.bypass.value(),
+            thru: self.thru.value(),
+        }
+    }
+
     /// Whether a saved value fits the parameter; `None` for an unknown id.
     fn accepts(&self, id: &str, value: &ParamValue) -> Option<bool> {
         let float = |param: &FloatParam| match value {
@@ -595,6 +647,11 @@ mod tests {
     }
 
     const GOOD: &str = r#"{"version":1,"settings":{"progression":"Dm7 | G7","model":"midinet","primer":[3]},"pattern":null}"#;
+
+    #[test]
+    fn a_new_instance_plays_as_the_command_line_does() {
+        assert_eq!(BarlineParams::default().knobs(), Knobs::default());
+    }
 
     #[test]
     fn every_seed_survives_the_hosts_f32() {

@@ -1,17 +1,16 @@
 //! The wiring: parameters, engine, player and editor as one plugin, and its exports as CLAP and VST3.
 
 use crate::{
-    engine::{Engine, PatternSource, Port, Readiness, Registration, Takeover, Wanted},
+    engine::{Engine, PatternSource, Port, Readiness, Registration, Status, Takeover, Wanted},
     generate::{ModelProvider, Pattern, PatternSpec, Span, StructureKnobs},
     inference::Library,
     music::{
         chord::Progression,
         note::{Channel, Pitch, Velocity},
-        scale::Key,
         time::TimeSignature,
     },
-    params::{BarlineParams, ChordSource, Snapshot, filter_state},
-    player::{EventKind, EventSink, HostTransport, Knobs, NoteEvent, NoteInput, Player},
+    params::{BarlineParams, Snapshot, filter_state},
+    player::{EventKind, EventSink, HostTransport, NoteEvent, NoteInput, Player},
     state::{MadeWith, SavedPattern},
 };
 use nice_plug::{
@@ -29,6 +28,8 @@ use std::{
 
 /// Longest wait for the pattern to save, on the main thread: the worker makes 32 bars in less.
 const MAX_SAVE_WAIT: Duration = Duration::from_secs(2);
+/// Environment variable that has times saved with the pattern, for `cargo xtask demo`.
+const TIMINGS: &str = "BARLINE_TIMINGS";
 /// Longest wait for nice-plug's shared background thread to finish its tasks, on the main thread.
 const MAX_DRAIN: Duration = Duration::from_millis(500);
 /// Time for that thread to let go of the instance after its last task, or to finish its tasks where no fence can be sent.
@@ -47,13 +48,13 @@ pub struct Barline {
 }
 
 /// What the instance's threads share besides the port.
-pub struct Shared {
+struct Shared {
     /// Parameters and what is saved.
-    pub params: Arc<BarlineParams>,
+    params: Arc<BarlineParams>,
     /// Between audio thread and worker.
-    pub port: Arc<Port>,
+    port: Arc<Port>,
     /// Counts the presses of the panic button.
-    pub panics: AtomicU32,
+    panics: AtomicU32,
     /// Counts the fences that nice-plug's background thread has come past.
     fences: AtomicU32,
     /// Numerator and denominator of the host's meter, 8 bits each.
@@ -78,8 +79,8 @@ impl Shared {
     }
 
     /// The host's meter.
-    #[must_use]
-    pub fn meter(&self) -> TimeSignature {
+    #[cfg(feature = "editor")]
+    fn meter(&self) -> TimeSignature {
         let [denominator, numerator, ..] = self.meter.load(Ordering::Relaxed).to_le_bytes();
         TimeSignature::new(numerator.into(), denominator.into()).unwrap_or_default()
     }
@@ -88,49 +89,8 @@ impl Shared {
     ///
     /// # Realtime safety
     /// Audio thread: yes, atomic loads.
-    #[must_use]
-    pub fn structure(&self) -> StructureKnobs {
-        let params = &self.params;
-        let saved = params.saved.generations();
-        let live_chords = params.chord_source.value() == ChordSource::Midi;
-        StructureKnobs {
-            seed: params.seed.value().unsigned_abs(),
-            take: params.take.value().unsigned_abs(),
-            variation_bits: params.variation.value().to_bits(),
-            span: params.length.value().span().code(),
-            model_generation: saved.model,
-            progression_generation: saved.progression,
-            primer_generation: saved.primer,
-            live_chords,
-            heard: if live_chords { self.port.heard().map_or(0, |chord| chord.code()) } else { 0 },
-        }
-    }
-
-    /// What the player's parameters say, now.
-    ///
-    /// # Realtime safety
-    /// Audio thread: yes, atomic loads.
-    #[must_use]
-    pub fn knobs(&self) -> Knobs {
-        let params = &self.params;
-        let channel = |param: &IntParam| u8::try_from(param.value() - 1).ok().and_then(Channel::new).unwrap_or_default();
-        let byte = |param: &IntParam| u8::try_from(param.value()).unwrap_or(1);
-        Knobs {
-            temperature: params.temperature.value(),
-            threshold: params.threshold.value(),
-            octave: i8::try_from(params.octave.value()).unwrap_or(0),
-            velocity: byte(&params.velocity),
-            humanize_velocity: params.humanize_velocity.value(),
-            humanize_time: params.humanize.value(),
-            swing: params.swing.value(),
-            note_length: params.note_length.value(),
-            key: params.key_root.value().tonic().map(|tonic| Key { tonic, scale: params.scale.value().scale() }),
-            channel: channel(&params.channel),
-            chords: params.chords_on.value().then(|| channel(&params.chords_channel)),
-            chord_velocity: byte(&params.chords_velocity),
-            muted: params.bypass.value(),
-            thru: params.thru.value(),
-        }
+    fn structure(&self) -> StructureKnobs {
+        self.params.structure(self.port.heard())
     }
 }
 
@@ -215,11 +175,28 @@ fn pattern_to_save(shared: &Shared, registration: &Registration) -> Option<Saved
     }
 }
 
-/// What made the pattern that plays. It changes only with the pattern: the engine tells an instance of its own inferences.
+/// What made the pattern that plays.
 fn made_with(status: &Status) -> MadeWith {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "bounded to a day first")]
     let inference_us = (status.inference_ms * 1e3).round().clamp(0.0, 86_400e6) as u64;
-    MadeWith { runtime: status.backend.runtime.clone(), provider: status.backend.provider.clone(), inference_us }
+    let is_asked = std::env::var_os(TIMINGS).is_some();
+    MadeWith {
+        runtime: status.backend.runtime.clone(),
+        provider: status.backend.provider.clone(),
+        inference_us: is_asked.then_some(inference_us),
+    }
+}
+
+/// Models to choose from; files that are refused are left out here and named by `barline models`.
+#[cfg(feature = "editor")]
+fn models() -> Vec<crate::editor::ModelChoice> {
+    let (models, _) = Library::new().list();
+    let choice = |m: crate::inference::ModelInfo| crate::editor::ModelChoice {
+        id: m.manifest.id,
+        name: m.manifest.name,
+        about: m.manifest.description,
+    };
+    models.into_iter().map(choice).collect()
 }
 
 impl Default for Barline {
@@ -342,7 +319,17 @@ impl Plugin for Barline {
     #[cfg(feature = "editor")]
     fn editor(&mut self, executor: AsyncExecutor<Self>) -> Option<Self::Editor> {
         self.send_fence = Some(Box::new(move || executor.execute_background(Fence)));
-        crate::editor::create(Arc::clone(&self.shared), Arc::downgrade(&self.registration))
+        let (with_meter, with_panic) = (Arc::clone(&self.shared), Arc::clone(&self.shared));
+        crate::editor::create(crate::editor::Instance {
+            params: Arc::clone(&self.shared.params),
+            port: Arc::clone(&self.shared.port),
+            registration: Arc::downgrade(&self.registration),
+            meter: Box::new(move || with_meter.meter()),
+            panic: Box::new(move || {
+                with_panic.panics.fetch_add(1, Ordering::Relaxed);
+            }),
+            models,
+        })
     }
 
     fn filter_state(state: &mut PluginState) {
@@ -383,7 +370,7 @@ impl Plugin for Barline {
             }
         }
         let n_samples = u32::try_from(buffer.samples()).unwrap_or(u32::MAX);
-        let (knobs, key) = (self.shared.knobs(), self.shared.structure().key());
+        let (knobs, key) = (self.shared.params.knobs(), self.shared.structure().key());
         let mut sink = HostSink { context };
         self.player.process(&transport, n_samples, self.sample_rate, &knobs, key, &self.shared.port, &mut sink);
         ProcessStatus::KeepAlive

@@ -135,8 +135,10 @@ pub struct MadeWith {
     pub runtime: String,
     /// Execution provider.
     pub provider: String,
-    /// Mean time of one inference, in microseconds. Whole, so that reading and writing it again changes no digit.
-    pub inference_us: u64,
+    /// Mean time of one inference, in microseconds. Only where it was asked for: two instances with the same settings must save
+    /// the same bytes, and validators compare them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inference_us: Option<u64>,
 }
 
 impl SavedPattern {

@@ -10,6 +10,8 @@ pub fn run(args: &[String]) -> Result<()> {
         workspace::cargo()
             .args(["run", "--quiet", "--release", "--package", "barline-tests", "--bin", "demo", "--"])
             .args(args)
-            .env("BARLINE_BUNDLE_DIR", &bundled),
+            .env("BARLINE_BUNDLE_DIR", &bundled)
+            // The plugin then saves its inference time, which is how the demo hears of it.
+            .env("BARLINE_TIMINGS", "1"),
     )
 }

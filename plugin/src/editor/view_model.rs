@@ -1,6 +1,7 @@
 //! What the editor shows, as plain data: texts, tones, notes, a playhead. Made anew from the engine's status, the port and the
 //! parameters before every frame; knows nothing of egui.
 
+use super::Instance;
 use crate::{
     engine::{Playhead, Readiness, Status},
     generate::{Pattern, Span},
@@ -9,7 +10,6 @@ use crate::{
         time::{Ticks, TimeSignature},
     },
     player::{Knobs, render},
-    plugin::Shared,
 };
 use std::sync::Arc;
 
@@ -113,27 +113,27 @@ pub struct ViewModel {
 
 impl ViewModel {
     /// Takes in how things are now.
-    pub fn update(&mut self, shared: &Shared, status: &Status) {
-        let playhead = shared.port.playhead();
-        let is_current = status.pattern.as_ref().is_some_and(|p| p.key == shared.structure().key());
-        self.readiness = readiness(status, &playhead, is_current, shared.params.bypass.value());
+    pub fn update(&mut self, instance: &Instance, status: &Status) {
+        let playhead = instance.port.playhead();
+        let is_current = status.pattern.as_ref().is_some_and(|p| p.key == instance.params.structure(instance.port.heard()).key());
+        self.readiness = readiness(status, &playhead, is_current, instance.params.bypass.value());
         self.is_moving = playhead.playing || self.readiness.tone == Tone::Busy;
         self.engine = engine(status);
         self.engine_details = engine_details(status);
-        self.heard = shared.port.heard().map(|chord| chord.to_string());
-        self.messages = messages(status, shared.params.saved.notice(), shared.port.late(), shared.port.dropped());
-        self.update_roll(shared, status, &playhead);
+        self.heard = instance.port.heard().map(|chord| chord.to_string());
+        self.messages = messages(status, instance.params.saved.notice(), instance.port.late(), instance.port.dropped());
+        self.update_roll(instance, status, &playhead);
     }
 
-    fn update_roll(&mut self, shared: &Shared, status: &Status, playhead: &Playhead) {
-        let meter = shared.meter();
+    fn update_roll(&mut self, instance: &Instance, status: &Status, playhead: &Playhead) {
+        let meter = (instance.meter)();
         let pattern = status.pattern.clone();
         let first_bar = match pattern.as_ref().map(|p| p.spec.span) {
             Some(Span::Endless) => u32::try_from(playhead.bar.max(0)).unwrap_or(0) / ENDLESS_BARS * ENDLESS_BARS,
             _ => 0,
         };
         // Bypass silences the player, not the picture.
-        let knobs = Knobs { muted: false, ..shared.knobs() };
+        let knobs = Knobs { muted: false, ..instance.params.knobs() };
         let source = RollSource { pattern, knobs, meter, first_bar };
         let is_same = self.source.as_ref().is_some_and(|before| {
             let same_pattern = match (&before.pattern, &source.pattern) {
