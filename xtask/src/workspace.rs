@@ -7,9 +7,11 @@ use std::{
     process::Command,
 };
 
-/// The project's root: the folder above this package.
+/// The project's root: the folder above this package, as cargo says when it runs the task (two checkouts may share a target
+/// folder, and with it this program).
 pub fn root() -> Result<PathBuf> {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().map(Path::to_path_buf).context("xtask lies in no workspace")
+    let package = env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
+    package.parent().map(Path::to_path_buf).context("xtask lies in no workspace")
 }
 
 /// Makes the project's root the current folder, where the bundler looks for `bundler.toml`.
