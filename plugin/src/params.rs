@@ -306,14 +306,14 @@ impl Default for BarlineParams {
             octave: IntParam::new("Octave", 0, IntRange::Linear { min: -3, max: 3 })
                 .with_value_to_string(Arc::new(|octaves| if octaves == 0 { "0".into() } else { format!("{octaves:+}") })),
             channel: channel("Channel", 1),
-            velocity: velocity("Velocity", 90),
+            velocity: velocity("Velocity", Knobs::default().velocity),
             humanize_velocity: percent("Humanize Velocity", 0.0, 0.0),
             swing: percent("Swing", 0.0, 0.0),
             humanize: percent("Humanize", 0.0, 0.0),
             note_length: percent("Note Length", 1.0, 0.05),
             chords_on: BoolParam::new("Play Chords", false).with_value_to_string(on_off()).with_string_to_value(from_on_off()),
             chords_channel: channel("Chords Channel", 2),
-            chords_velocity: velocity("Chords Velocity", 70),
+            chords_velocity: velocity("Chords Velocity", Knobs::default().chord_velocity),
             thru: BoolParam::new("MIDI Thru", false).with_value_to_string(on_off()).with_string_to_value(from_on_off()),
             bypass: BoolParam::new("Bypass", false)
                 .with_value_to_string(on_off())
@@ -344,8 +344,8 @@ fn channel(name: &str, default: i32) -> IntParam {
     IntParam::new(name, default, IntRange::Linear { min: 1, max: 16 })
 }
 
-fn velocity(name: &str, default: i32) -> IntParam {
-    IntParam::new(name, default, IntRange::Linear { min: 1, max: 127 })
+fn velocity(name: &str, default: u8) -> IntParam {
+    IntParam::new(name, i32::from(default), IntRange::Linear { min: 1, max: 127 })
 }
 
 fn on_off() -> Arc<dyn Fn(bool) -> String + Send + Sync> {
