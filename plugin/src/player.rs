@@ -170,6 +170,10 @@ impl Deck {
     fn is_ready(&self, wanted: u64, from: Ticks, to: Ticks, meter: TimeSignature) -> bool {
         let bar = |tick: i64| tick.div_euclid(meter.bar().0).max(0);
         let (first, last) = (bar(from.0), bar(to.0 - 1));
+        // A bar beyond all patterns is silent; there is nothing to wait for.
+        if u32::try_from(last).is_err() {
+            return true;
+        }
         [&self.current, &self.next]
             .into_iter()
             .flatten()
@@ -286,9 +290,7 @@ impl Player {
             self.held.release(Owner::Generated, 0, sink);
             self.held.release(Owner::Thru, 0, sink);
         }
-        if let Some(chord) = self.keys.advance(n_samples, sample_rate) {
-            port.set_heard(Some(chord));
-        }
+        let settled = self.keys.advance(n_samples, sample_rate);
 
         let motion = self.clock.begin(transport, n_samples, sample_rate);
         let rolling = motion == Motion::Rolling;
@@ -326,6 +328,10 @@ impl Player {
         self.thru.clear();
         self.was_rolling = rolling;
         self.publish(self.clock.position(), rolling, offline, port);
+        // Not before: `wanted` does not know of it, and a render would wait for a pattern that the worker has been talked out of.
+        if let Some(chord) = settled {
+            port.set_heard(Some(chord));
+        }
     }
 
     /// Plays one piece of a block.

@@ -552,6 +552,52 @@ fn an_offline_render_waits_once_and_not_for_ever() {
 }
 
 #[test]
+fn a_bar_that_no_pattern_can_hold_is_not_waited_for() {
+    let mut host = Host::with_player(Player::with_clock(test_clock()));
+    let mut endless = music(7);
+    endless.spec.span = Span::Endless;
+    host.deliver(endless, Takeover::BarLine);
+    host.offline = true;
+    host.block(512);
+    assert_eq!(SLEPT.get(), 0);
+    host.seek(9e11);
+    host.block(512);
+    assert_eq!(SLEPT.get(), 0);
+}
+
+#[test]
+fn a_chord_that_settles_is_told_after_the_wait_of_its_block() {
+    thread_local! {
+        static HEARD_IN_WAIT: Cell<Option<bool>> = const { Cell::new(None) };
+        static PORT: std::cell::RefCell<Option<std::sync::Arc<Port>>> = const { std::cell::RefCell::new(None) };
+    }
+    let port = std::sync::Arc::new(Port::new());
+    PORT.set(Some(std::sync::Arc::clone(&port)));
+    let mut player = Player::with_clock(WallClock {
+        now: || TIME.get(),
+        sleep: |time| {
+            TIME.set(TIME.get() + time);
+            let chord = PORT.with_borrow(|port| port.as_ref().and_then(|port| port.heard()));
+            HEARD_IN_WAIT.set(Some(chord.is_some_and(|chord| chord.to_string() == "Am")));
+        },
+    });
+    let mut listener = Listener { n_samples: 9_600, ..Listener::default() };
+    let mut key = |number: i32, on: bool| {
+        let kind = if on { EventKind::On(Velocity::clamped(50)) } else { EventKind::Off };
+        let pitch = Pitch::new(number).unwrap();
+        player.input(NoteInput { offset_samples: 0, channel: Channel::default(), pitch, kind }, &port);
+    };
+    [57, 60, 64, 67].into_iter().for_each(|number| key(number, true));
+    key(67, false);
+    let transport =
+        HostTransport { playing: true, tempo: Some(120.0), pos_beats: Some(0.0), offline: true, ..HostTransport::default() };
+    // The key released settles within this block, and its pattern is waited for in vain.
+    player.process(&transport, 9_600, RATE, &Knobs::default(), 1, &port, &mut listener);
+    assert_eq!(HEARD_IN_WAIT.get(), Some(false));
+    assert_eq!(port.heard().unwrap().to_string(), "Am");
+}
+
+#[test]
 fn a_fast_pace_is_a_render_and_a_slow_one_is_not() {
     for (pace, waits) in [(1, false), (3, false), (5, true), (50, true)] {
         let mut host = Host::with_player(Player::with_clock(test_clock()));
