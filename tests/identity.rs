@@ -25,7 +25,7 @@ fn pieces() -> Vec<Piece> {
     let four_four = |tempo| Song { tempo, meter: (4, 4) };
     vec![
         Piece {
-            setup: Setup { seed: 7, length: "8", chords: "C | Am | F | G", parameters: vec![] },
+            setup: Setup { seed: 7, length: "8", ..Setup::default() },
             arguments: &["--seed", "7", "--bars", "8", "--tempo", "120", "--chords", "C | Am | F | G"],
             song: four_four(120.0),
             sample_rate: 48_000.0,
@@ -36,6 +36,7 @@ fn pieces() -> Vec<Piece> {
                 length: "4",
                 chords: "Dm7 | G7 | C | A7",
                 parameters: vec![("temperature", 0.6.into()), ("take", 3.into())],
+                ..Setup::default()
             },
             arguments: &[
                 "--seed",
@@ -61,6 +62,7 @@ fn pieces() -> Vec<Piece> {
                 length: "8",
                 chords: "F G | Em Am | N.C. | Bdim E7",
                 parameters: vec![("temperature", 1.4.into()), ("threshold", 0.4.into()), ("swing", 0.3.into())],
+                ..Setup::default()
             },
             arguments: &[
                 "--seed",
@@ -87,6 +89,7 @@ fn pieces() -> Vec<Piece> {
                 length: "4",
                 chords: "Am | Dm/F | E7 | Am",
                 parameters: vec![("key_root", "a".into()), ("scale", "minor".into()), ("temperature", 2.0.into())],
+                ..Setup::default()
             },
             arguments: &[
                 "--seed",
@@ -106,8 +109,27 @@ fn pieces() -> Vec<Piece> {
             sample_rate: 96_000.0,
         },
         Piece {
-            setup: Setup { seed: 3, length: "2", chords: "Bb | Gm7", parameters: vec![("temperature", 0.0.into())] },
-            arguments: &["--seed", "3", "--bars", "2", "--tempo", "60", "--chords", "Bb | Gm7", "--temperature", "0"],
+            setup: Setup {
+                seed: 3,
+                length: "2",
+                chords: "Bb | Gm7",
+                model: "midinet",
+                parameters: vec![("temperature", 0.0.into())],
+            },
+            arguments: &[
+                "--model",
+                "midinet",
+                "--seed",
+                "3",
+                "--bars",
+                "2",
+                "--tempo",
+                "60",
+                "--chords",
+                "Bb | Gm7",
+                "--temperature",
+                "0",
+            ],
             song: four_four(60.0),
             sample_rate: 48_000.0,
         },

@@ -27,7 +27,7 @@ fn play(host: &mut dyn Host) -> Vec<NoteEvent> {
     roll(host, &Song::default(), 0, 8 * BAR, &[512])
 }
 
-const SETUP: Setup = Setup { seed: 4711, length: "8", chords: "Am | F | C G/B | Em7", parameters: Vec::new() };
+const SETUP: Setup = Setup { seed: 4711, length: "8", chords: "Am | F | C G/B | Em7", model: "melody", parameters: Vec::new() };
 
 #[test]
 fn what_is_saved_is_what_was_loaded() {

@@ -34,10 +34,13 @@ use std::{
 #[derive(Default)]
 struct Requests {
     callback: AtomicBool,
+    restart: AtomicBool,
 }
 
 impl SharedHandler<'_> for Requests {
-    fn request_restart(&self) {}
+    fn request_restart(&self) {
+        self.restart.store(true, Ordering::SeqCst);
+    }
     fn request_process(&self) {}
     fn request_callback(&self) {
         self.callback.store(true, Ordering::SeqCst);
@@ -190,6 +193,11 @@ impl ClapHost {
     fn main_thread(&mut self) {
         if self.instance.access_shared_handler(|requests| requests.callback.swap(false, Ordering::SeqCst)) {
             self.instance.call_on_main_thread_callback();
+        }
+        // nice-plug asks for one when the render mode changes, and says the new mode to the plugin only then.
+        if self.instance.access_shared_handler(|requests| requests.restart.swap(false, Ordering::SeqCst)) {
+            self.stop();
+            self.start();
         }
     }
 

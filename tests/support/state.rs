@@ -96,13 +96,15 @@ pub struct Setup<'a> {
     pub length: &'a str,
     /// The progression.
     pub chords: &'a str,
+    /// Id of the model.
+    pub model: &'a str,
     /// Other parameters by id, in the state's own values.
     pub parameters: Vec<(&'a str, Value)>,
 }
 
 impl Default for Setup<'_> {
     fn default() -> Self {
-        Self { seed: 7, length: "8", chords: "C | Am | F | G", parameters: Vec::new() }
+        Self { seed: 7, length: "8", chords: "C | Am | F | G", model: "melody", parameters: Vec::new() }
     }
 }
 
@@ -112,6 +114,7 @@ impl Setup<'_> {
         let mut document = fresh.field(DOCUMENT);
         assert!(document.is_object(), "the state holds the field `{DOCUMENT}`: {fresh:?}");
         document["settings"]["progression"] = self.chords.into();
+        document["settings"]["model"] = self.model.into();
         document["pattern"] = Value::Null;
         let state = fresh.with_parameter("seed", self.seed).with_parameter("length", self.length).with_field(DOCUMENT, document);
         self.parameters.iter().fold(state, |state, (id, value)| state.with_parameter(id, value.clone()))
