@@ -352,7 +352,10 @@ fn on_off() -> Arc<dyn Fn(bool) -> String + Send + Sync> {
     Arc::new(|on| if on { "On".into() } else { "Off".into() })
 }
 
-fn from_on_off() -> Arc<dyn Fn(&str) -> Option<bool> + Send + Sync> {
+/// How nice-plug takes a parser of switches.
+type ParseSwitch = Arc<dyn Fn(&str) -> Option<bool> + Send + Sync>;
+
+fn from_on_off() -> ParseSwitch {
     Arc::new(|text| match text.to_lowercase().as_str() {
         "on" | "1" | "yes" | "true" => Some(true),
         "off" | "0" | "no" | "false" => Some(false),

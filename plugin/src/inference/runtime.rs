@@ -98,8 +98,8 @@ fn start_tract(notes: Vec<String>) -> Result<Runtime, String> {
 /// names a branch, which is `HEAD` in the packages of PyPI.
 fn onnx_runtime_name(library: &Path) -> String {
     let name = library.file_name().and_then(|n| n.to_str()).unwrap_or("");
-    let version = name.split(|c: char| !c.is_ascii_digit() && c != '.').map(|part| part.trim_matches('.'));
-    if let Some(version) = version.filter(|v| v.starts_with("1.") && v.matches('.').count() == 2).next_back() {
+    let mut parts = name.split(|c: char| !c.is_ascii_digit() && c != '.').map(|part| part.trim_matches('.'));
+    if let Some(version) = parts.rfind(|v| v.starts_with("1.") && v.matches('.').count() == 2) {
         return format!("ONNX Runtime {version}");
     }
     ort::util::probe(library).map_or_else(|| "ONNX Runtime".into(), |minor| format!("ONNX Runtime 1.{minor}"))

@@ -122,6 +122,7 @@ fn open(runtime: &Runtime, bytes: &[u8], manifest: &Manifest) -> Result<(Session
     Ok((session, backend(provider.name(), notes)))
 }
 
+#[expect(clippy::result_large_err, reason = "ort's builder errors carry the builder; they are turned into text here")]
 fn open_on(runtime: &Runtime, provider: Provider, bytes: &[u8]) -> Result<Session, String> {
     if let (Provider::Cuda, Some(library)) = (provider, &runtime.library) {
         preload_cuda(library);
