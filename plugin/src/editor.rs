@@ -28,7 +28,7 @@ pub use view_model::ModelChoice;
 use view_model::{Tone, ViewModel};
 
 /// Size of the page, in logical points.
-const SIZE: LogicalSize<f32> = LogicalSize { width: 880.0, height: 640.0 };
+const SIZE: LogicalSize<f32> = LogicalSize { width: 880.0, height: 590.0 };
 /// Time between two frames while something moves.
 const MOVING: Duration = Duration::from_millis(33);
 /// Time between two frames while nothing does.
@@ -100,6 +100,8 @@ fn style(egui: &egui::Context) {
 
 /// The page's accent: notes, filled sliders.
 const ACCENT: Color32 = Color32::from_rgb(0x4f, 0x9d, 0xd9);
+/// Size of hints and messages.
+const NOTE_SIZE: f32 = 11.5;
 /// Secondary text.
 const FAINT: Color32 = Color32::from_rgb(0x8a, 0x8f, 0x99);
 
@@ -129,7 +131,8 @@ impl Page {
             ui.label(RichText::new(env!("CARGO_PKG_VERSION")).color(FAINT));
             ui.add_space(12.0);
             let readiness = &self.view.readiness;
-            ui.label(RichText::new("●").color(colour(readiness.tone)));
+            let (dot, _) = ui.allocate_exact_size(egui::vec2(10.0, 10.0), egui::Sense::hover());
+            ui.painter().circle_filled(dot.center(), 4.5, colour(readiness.tone));
             ui.label(RichText::new(&readiness.text));
             ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
                 let panic = ui.button("Panic").on_hover_text("End every note that sounds now");
@@ -159,11 +162,13 @@ impl Page {
         });
         let (text, tone) = match &self.view.progression_error {
             Some(error) => (error.as_str(), Tone::Bad),
-            None => ("One or two chords per bar, bars divided by |. N.C. is no chord, % repeats a bar.", Tone::Plain),
+            None => {
+                ("One or two chords per bar, bars divided by \u{201c}|\u{201d}; N.C. is no chord, % repeats a bar.", Tone::Plain)
+            }
         };
         ui.horizontal(|ui| {
             controls::label(ui, "");
-            ui.label(RichText::new(text).small().color(colour(tone)));
+            ui.label(RichText::new(text).size(NOTE_SIZE).color(colour(tone)));
         });
     }
 
@@ -223,7 +228,7 @@ impl Page {
 
     fn messages(&self, ui: &mut Ui) {
         for message in self.view.messages.iter().rev() {
-            ui.label(RichText::new(&message.text).small().color(colour(message.tone)));
+            ui.label(RichText::new(&message.text).size(NOTE_SIZE).color(colour(message.tone)));
         }
     }
 }

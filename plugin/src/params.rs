@@ -311,14 +311,11 @@ impl Default for BarlineParams {
             swing: percent("Swing", 0.0, 0.0),
             humanize: percent("Humanize", 0.0, 0.0),
             note_length: percent("Note Length", 1.0, 0.05),
-            chords_on: BoolParam::new("Play Chords", false).with_value_to_string(on_off()).with_string_to_value(from_on_off()),
+            chords_on: switch("Play Chords"),
             chords_channel: channel("Chords Channel", 2),
             chords_velocity: velocity("Chords Velocity", Knobs::default().chord_velocity),
-            thru: BoolParam::new("MIDI Thru", false).with_value_to_string(on_off()).with_string_to_value(from_on_off()),
-            bypass: BoolParam::new("Bypass", false)
-                .with_value_to_string(on_off())
-                .with_string_to_value(from_on_off())
-                .make_bypass(),
+            thru: switch("MIDI Thru"),
+            bypass: switch("Bypass").make_bypass(),
             saved: Saved::default(),
         }
     }
@@ -348,19 +345,15 @@ fn velocity(name: &str, default: u8) -> IntParam {
     IntParam::new(name, i32::from(default), IntRange::Linear { min: 1, max: 127 })
 }
 
-fn on_off() -> Arc<dyn Fn(bool) -> String + Send + Sync> {
-    Arc::new(|on| if on { "On".into() } else { "Off".into() })
-}
-
-/// How nice-plug takes a parser of switches.
-type ParseSwitch = Arc<dyn Fn(&str) -> Option<bool> + Send + Sync>;
-
-fn from_on_off() -> ParseSwitch {
-    Arc::new(|text| match text.to_lowercase().as_str() {
-        "on" | "1" | "yes" | "true" => Some(true),
-        "off" | "0" | "no" | "false" => Some(false),
-        _ => None,
-    })
+/// A switch, shown as On and Off.
+fn switch(name: &str) -> BoolParam {
+    BoolParam::new(name, false)
+        .with_value_to_string(Arc::new(|on| if on { "On".into() } else { "Off".into() }))
+        .with_string_to_value(Arc::new(|text| match text.to_lowercase().as_str() {
+            "on" | "1" | "yes" | "true" => Some(true),
+            "off" | "0" | "no" | "false" => Some(false),
+            _ => None,
+        }))
 }
 
 /// What a host's project holds under [`DOCUMENT_KEY`], or, put there by [`filter_state`], why it was not taken.

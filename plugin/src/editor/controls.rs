@@ -1,4 +1,4 @@
-//! The parameters: sliders, choices and switches in four columns.
+//! The parameters: sliders, choices and switches in three columns.
 
 use super::{FAINT, fresh_seed};
 use crate::params::{BarlineParams, MAX_TAKE};
@@ -7,8 +7,9 @@ use nice_plug::prelude::{BoolParam, Enum, EnumParam, IntParam, Param, ParamSette
 use nice_plug_egui::widgets::ParamSlider;
 
 const LABEL_WIDTH: f32 = 64.0;
-const COLUMN_LABEL_WIDTH: f32 = 104.0;
-const SLIDER_WIDTH: f32 = 84.0;
+const COLUMN_LABEL_WIDTH: f32 = 110.0;
+const SLIDER_WIDTH: f32 = 68.0;
+const CHOICE_WIDTH: f32 = 116.0;
 const ROW_HEIGHT: f32 = 20.0;
 
 /// A label that keeps the rows of the page in line.
@@ -58,7 +59,6 @@ pub fn show(ui: &mut Ui, params: &BarlineParams, setter: &ParamSetter) {
         slider_row(playing, &params.humanize, setter);
         slider_row(playing, &params.note_length, setter);
         playing.horizontal(|ui| {
-            wide_label(ui, "", 0.0);
             toggle(ui, &params.chords_on, setter);
             toggle(ui, &params.thru, setter);
         });
@@ -77,6 +77,8 @@ fn slider_row<P: Param>(ui: &mut Ui, param: &P, setter: &ParamSetter) {
 
 fn row<P: Param>(ui: &mut Ui, param: &P, setter: &ParamSetter, after: impl FnOnce(&mut Ui)) {
     ui.horizontal(|ui| {
+        // The slider stacks its parts with the spacing of the page's rows between them.
+        ui.spacing_mut().item_spacing.y = 0.0;
         wide_label(ui, param.name(), COLUMN_LABEL_WIDTH);
         ui.add(ParamSlider::for_param(param, setter).with_width(SLIDER_WIDTH));
         after(ui);
@@ -86,7 +88,7 @@ fn row<P: Param>(ui: &mut Ui, param: &P, setter: &ParamSetter, after: impl FnOnc
 fn choice_row<T: Enum + PartialEq + 'static>(ui: &mut Ui, param: &EnumParam<T>, setter: &ParamSetter) {
     ui.horizontal(|ui| {
         wide_label(ui, param.name(), COLUMN_LABEL_WIDTH);
-        choice(ui, param, setter, 126.0);
+        choice(ui, param, setter, CHOICE_WIDTH);
     });
 }
 

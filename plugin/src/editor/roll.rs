@@ -4,7 +4,7 @@ use super::{ACCENT, FAINT, view_model::ViewModel};
 use crate::music::{note::Note, time::Ticks};
 use egui::{Align2, Color32, CornerRadius, FontId, Pos2, Rect, Sense, Stroke, Ui};
 
-const HEIGHT: f32 = 190.0;
+const HEIGHT: f32 = 210.0;
 const CHORDS_HEIGHT: f32 = 18.0;
 const KEYS_WIDTH: f32 = 28.0;
 const BACKGROUND: Color32 = Color32::from_rgb(0x12, 0x13, 0x17);

@@ -11,8 +11,13 @@ use crate::{
     },
     player::{Knobs, render},
 };
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
+/// Time for which a count that went up stays on the page.
+const COUNT_SHOWN: Duration = Duration::from_secs(10);
 /// Bars shown of an endless pattern.
 const ENDLESS_BARS: u32 = 8;
 
@@ -85,6 +90,28 @@ struct RollSource {
     first_bar: u32,
 }
 
+/// A count that is shown for a while after it went up.
+#[derive(Clone, Copy, Debug, Default)]
+struct Count {
+    seen: u64,
+    /// What it was before it began to go up, and when it last did.
+    rise: Option<(u64, Instant)>,
+}
+
+impl Count {
+    /// Takes in the count; by how much it went up lately.
+    fn update(&mut self, count: u64, now: Instant) -> u64 {
+        if self.rise.is_some_and(|(_, at)| now.duration_since(at) > COUNT_SHOWN) {
+            self.rise = None;
+        }
+        if count > self.seen {
+            self.rise = Some((self.rise.map_or(self.seen, |(from, _)| from), now));
+            self.seen = count;
+        }
+        self.rise.map_or(0, |(from, _)| self.seen - from)
+    }
+}
+
 /// Everything that the page shows.
 #[derive(Default)]
 pub struct ViewModel {
@@ -108,6 +135,8 @@ pub struct ViewModel {
     pub messages: Vec<Line>,
     /// Frames are wanted often.
     pub is_moving: bool,
+    late: Count,
+    dropped: Count,
     source: Option<RollSource>,
 }
 
@@ -121,7 +150,10 @@ impl ViewModel {
         self.engine = engine(status);
         self.engine_details = engine_details(status);
         self.heard = instance.port.heard().map(|chord| chord.to_string());
-        self.messages = messages(status, instance.params.saved.notice(), instance.port.late(), instance.port.dropped());
+        let now = Instant::now();
+        let late = self.late.update(instance.port.late(), now);
+        let dropped = self.dropped.update(instance.port.dropped(), now);
+        self.messages = messages(status, instance.params.saved.notice(), late, dropped);
         self.update_roll(instance, status, &playhead);
     }
 
@@ -261,6 +293,18 @@ mod tests {
             assert!(texts.iter().any(|t| t.contains(word)), "{word}");
         }
         assert_eq!(messages(&Status::default(), None, 0, 0), []);
+    }
+
+    #[test]
+    fn a_count_is_shown_for_a_while() {
+        let (start, mut count) = (Instant::now(), Count::default());
+        let at = |seconds| start + Duration::from_secs(seconds);
+        assert_eq!(count.update(0, at(0)), 0);
+        assert_eq!(count.update(3, at(1)), 3);
+        assert_eq!(count.update(5, at(9)), 5);
+        assert_eq!(count.update(5, at(18)), 5);
+        assert_eq!(count.update(5, at(20)), 0);
+        assert_eq!(count.update(6, at(21)), 1);
     }
 
     #[test]
