@@ -42,6 +42,7 @@ pub struct Barline {
     sample_rate: f32,
     offline: bool,
     panics_seen: u32,
+    #[cfg_attr(not(feature = "editor"), expect(dead_code, reason = "the instance is served as long as this lives"))]
     registration: Arc<Registration>,
     /// Sends a fence through nice-plug's background thread.
     send_fence: Option<Box<dyn Fn() + Send>>,
