@@ -185,7 +185,7 @@ fn run(host: &mut dyn Host, first_seed: u64) {
     let mut seed = first_seed;
     while start.elapsed() < TIME {
         let (length, chords) = setups[(seed % 4) as usize];
-        if tally.scripts % 50 == 0 {
+        if tally.scripts.is_multiple_of(50) {
             // The small model: a host that goes this fast is kept waiting for every new pattern.
             Setup { seed: (seed % 65_536) as u32, length, chords, model: "midinet", ..Setup::default() }.load(host);
         }

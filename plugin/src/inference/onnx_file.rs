@@ -60,6 +60,13 @@ struct NodeProto {
 struct AttributeProto {
     #[prost(message, optional, tag = "5")]
     t: Option<TensorProto>,
+    /// The body of a `Scan`, `Loop` or `If`.
+    #[prost(message, optional, boxed, tag = "6")]
+    g: Option<Box<GraphProto>>,
+    #[prost(message, repeated, tag = "10")]
+    tensors: Vec<TensorProto>,
+    #[prost(message, repeated, tag = "11")]
+    graphs: Vec<GraphProto>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -142,9 +149,16 @@ impl OnnxFile {
     }
 }
 
+/// Whether a tensor of the graph, or of a graph inside it, lies in another file. Their depth is bounded by prost's decoder.
+fn has_external_data(graph: &GraphProto) -> bool {
+    let attributes = || graph.node.iter().flat_map(|n| &n.attribute);
+    let tensors = attributes().flat_map(|a| a.t.iter().chain(&a.tensors));
+    graph.initializer.iter().chain(tensors).any(|t| t.data_location == EXTERNAL)
+        || attributes().flat_map(|a| a.g.as_deref().into_iter().chain(&a.graphs)).any(has_external_data)
+}
+
 fn check_graph(graph: &GraphProto, manifest: &Manifest) -> Result<(), ModelError> {
-    let attribute_tensors = graph.node.iter().flat_map(|n| &n.attribute).filter_map(|a| a.t.as_ref());
-    if graph.initializer.iter().chain(attribute_tensors).any(|t| t.data_location == EXTERNAL) {
+    if has_external_data(graph) {
         return Err(ModelError::ExternalData);
     }
     let wanted = manifest
@@ -270,5 +284,15 @@ pub(crate) mod tests {
         field.append(&mut tensor);
         external.graph.append(&mut field);
         assert!(matches!(refused(&external.encode_to_vec()), ModelError::ExternalData));
+
+        // The same weight in the body of a loop.
+        let weight = TensorProto { name: "elsewhere".into(), data_location: EXTERNAL };
+        let body = GraphProto { initializer: vec![weight], ..GraphProto::default() };
+        let attribute = AttributeProto { g: Some(Box::new(body)), ..AttributeProto::default() };
+        let node = GraphProto { node: vec![NodeProto { attribute: vec![attribute] }], ..GraphProto::default() };
+        let mut looped = ModelProto::decode(TINY).unwrap();
+        looped.metadata_props.retain(|e| e.key != GRAPH_HASH_KEY);
+        looped.graph.append(&mut node.encode_to_vec());
+        assert!(matches!(refused(&looped.encode_to_vec()), ModelError::ExternalData));
     }
 }
