@@ -91,7 +91,7 @@ pub fn run() -> Result<()> {
         let bundled = bundled.as_ref().context("there is no bundle to test")?;
         let mut command = workspace::cargo();
         let program = program.as_ref().context("there is no command line to test")?;
-        command.args(["test", "--package", "barline-tests"]);
+        command.args(["test", "--package", "barline-tests", "--no-fail-fast"]);
         command.env("BARLINE_BUNDLE_DIR", bundled).env("BARLINE_CLI", program);
         if let Ok(python) = &python {
             command.env("BARLINE_PYTHON", python);
