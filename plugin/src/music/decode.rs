@@ -144,19 +144,30 @@ fn largest_with_noise(cells: &[i8], n_pitches: usize, params: DecodeParams, at: 
 #[must_use]
 pub fn onset_sustain(track: &TrackLayout, cells: &[i8], params: DecodeParams, at: Address) -> StepSets {
     let n_pitches = usize::from(track.n_pitches);
-    let mut sets = StepSets::default();
-    for (idx, cell) in cells.iter().enumerate().take(2 * n_pitches) {
-        let (pitch_idx, set) = match idx.checked_sub(n_pitches) {
-            None => (idx, &mut sets.onsets),
-            Some(pitch_idx) => (pitch_idx, &mut sets.sustains),
-        };
-        if let Some(pitch) = pitch_of(track, pitch_idx)
+    StepSets { onsets: binary(track, cells, 0, params, at), sustains: binary(track, cells, n_pitches, params, at) }
+}
+
+/// Decodes one step of a track of onsets alone, each cell as in [`onset_sustain`]. `cells` are the track's own; `at` names the
+/// place, its `index` is replaced by the cell's. Too few cells are silence.
+///
+/// # Realtime safety
+/// Audio thread: yes, one hash per cell.
+#[must_use]
+pub fn onsets(track: &TrackLayout, cells: &[i8], params: DecodeParams, at: Address) -> u128 {
+    binary(track, cells, 0, params, at)
+}
+
+/// The pitches whose cells are on, of the `n_pitches` cells from `first` on.
+fn binary(track: &TrackLayout, cells: &[i8], first: usize, params: DecodeParams, at: Address) -> u128 {
+    let mut set = 0;
+    for (idx, cell) in cells.iter().enumerate().skip(first).take(usize::from(track.n_pitches)) {
+        if let Some(pitch) = pitch_of(track, idx - first)
             && is_on(*cell, params, Address { index: u32::try_from(idx).unwrap_or(u32::MAX), ..at })
         {
-            *set |= 1 << pitch.number();
+            set |= 1 << pitch.number();
         }
     }
-    sets
+    set
 }
 
 /// [`onset_sustain`] for a single pitch: whether it begins, whether it goes on.
@@ -275,6 +286,7 @@ mod tests {
                 }
                 let got = onset_sustain(&track, &cells, params, place(seed));
                 assert_eq!(got, want, "seed {seed}, temperature {temperature}");
+                assert_eq!(onsets(&track, &cells, params, place(seed)), want.onsets);
                 for number in [29, 30, 33, 69, 70] {
                     let pitch = Pitch::new(number).unwrap();
                     let single = onset_sustain_of(&track, &cells, pitch, params, place(seed));

@@ -14,6 +14,8 @@ pub enum TrackKind {
     OneOfN,
     /// Binary cells: `n_pitches` onset cells, then `n_pitches` sustain cells. Polyphonic.
     OnsetSustain,
+    /// Binary cells: `n_pitches` onset cells; every note lasts one step. Drums.
+    Onsets,
 }
 
 /// The cells of one track within a step.
@@ -36,6 +38,7 @@ impl TrackLayout {
         match self.kind {
             TrackKind::OneOfN => usize::from(self.n_pitches) + 2,
             TrackKind::OnsetSustain => usize::from(self.n_pitches) * 2,
+            TrackKind::Onsets => usize::from(self.n_pitches),
         }
     }
 }

@@ -598,6 +598,10 @@ impl TrackFrame<'_> {
                 let (cells, at) = self.cells(grid)?;
                 Some(decode::onset_sustain(self.layout, cells, self.frame.params, at))
             }
+            TrackKind::Onsets => {
+                let (cells, at) = self.cells(grid)?;
+                Some(Sets { onsets: decode::onsets(self.layout, cells, self.frame.params, at), sustains: 0 })
+            }
         }
     }
 
@@ -610,7 +614,7 @@ impl TrackFrame<'_> {
             }
             grid = grid.previous(self.frame.meter);
             match self.layout.kind {
-                TrackKind::OnsetSustain => return self.sets(grid).map_or(0, |sets| sets.onsets),
+                TrackKind::OnsetSustain | TrackKind::Onsets => return self.sets(grid).map_or(0, |sets| sets.onsets),
                 TrackKind::OneOfN => match self.state(grid) {
                     Some(StepState::Onset(pitch)) => return bit(pitch),
                     Some(StepState::Hold) => {}
@@ -666,6 +670,7 @@ impl TrackFrame<'_> {
                 TrackKind::OnsetSustain => self.cells(grid).map_or((false, false), |(cells, at)| {
                     decode::onset_sustain_of(self.layout, cells, raw, self.frame.params, at)
                 }),
+                TrackKind::Onsets => (false, false),
             };
             let goes_on = if begins { self.layout.merge_repeats } else { goes_on };
             if !goes_on {
@@ -700,9 +705,10 @@ impl TrackFrame<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::music::roll::{LogitRoll, RollLayout};
     use crate::player::{
         render,
-        testing::{Rng, check_ledger, doubtful, mono, poly, random_knobs, written},
+        testing::{Rng, band, check_ledger, doubtful, drums, mono, pattern, poly, random_knobs, written},
     };
 
     const FOUR: fn() -> TimeSignature = TimeSignature::default;
@@ -740,6 +746,20 @@ mod tests {
         assert_eq!(notes(&written("00-0....", false), &knobs, two_four, 1), [(0, 120, 60), (120, 240, 60), (360, 120, 60)]);
         // In a model without hold it is.
         assert_eq!(notes(&written("000.1122", true), &knobs, two_four, 1), [(0, 360, 60), (480, 240, 61), (720, 240, 62)]);
+    }
+
+    #[test]
+    fn a_drum_lasts_one_step_and_begins_anew_on_the_next() {
+        // Pitches 36 to 38 over 4 steps.
+        let layout = RollLayout { n_steps: 4, tracks: vec![drums(36, 3)] };
+        let cells = [[99, -99, -99], [99, -99, 99], [-99; 3], [-99, -99, 99]].concat();
+        let pattern = pattern(3, Span::Bars(1), "N.C.", LogitRoll::from_cells(layout, 1, cells.into()).unwrap());
+        let knobs = Knobs { temperature: 0.0, ..Knobs::default() };
+        let quarter = TimeSignature::new(1, 4).unwrap();
+        let want = [(0, 120, 36), (120, 120, 36), (120, 120, 38), (360, 120, 38)];
+        assert_eq!(notes(&pattern, &knobs, quarter, 1), want);
+        let short = Knobs { note_length: 0.5, ..knobs };
+        assert_eq!(notes(&pattern, &short, quarter, 1), want.map(|(onset, _, pitch)| (onset, 60, pitch)));
     }
 
     #[test]
@@ -870,10 +890,11 @@ mod tests {
     }
 
     fn random_pattern(rng: &mut Rng) -> Pattern {
-        let tracks = match rng.below(4) {
+        let tracks = match rng.below(5) {
             0 => vec![mono(48, 30, false)],
             1 => vec![mono(60, 24, true)],
             2 => vec![poly(40, 50, rng.chance(50)), mono(36, 12, false)],
+            3 => band(),
             _ => vec![mono(55, 20, false), poly(0, 128, false), mono(120, 20, true), poly(30, 60, true)],
         };
         let n_bars = u32::try_from(1 + rng.below(5)).unwrap();

@@ -53,6 +53,15 @@ pub fn poly(lowest: i32, n_pitches: u8, merge_repeats: bool) -> TrackLayout {
     TrackLayout { kind: TrackKind::OnsetSustain, ..mono(lowest, n_pitches, merge_repeats) }
 }
 
+pub fn drums(lowest: i32, n_pitches: u8) -> TrackLayout {
+    TrackLayout { kind: TrackKind::Onsets, ..mono(lowest, n_pitches, false) }
+}
+
+/// The five tracks of the band: drums, bass, piano, guitar, strings.
+pub fn band() -> Vec<TrackLayout> {
+    vec![drums(36, 35), mono(24, 72, false), poly(24, 72, false), poly(24, 72, false), poly(24, 72, false)]
+}
+
 pub fn pattern(key: u64, span: Span, progression: &str, roll: LogitRoll) -> Pattern {
     Pattern {
         key,
@@ -99,8 +108,8 @@ pub fn doubtful(key: u64, tracks: Vec<TrackLayout>, n_bars: u32, progression: &s
                 cells.push(match (track.kind, idx < n_pitches) {
                     (TrackKind::OneOfN, true) => spread(&mut rng, 60) - 60,
                     (TrackKind::OneOfN, false) => spread(&mut rng, 60) - 20,
-                    (TrackKind::OnsetSustain, true) => spread(&mut rng, 30) - 70,
-                    (TrackKind::OnsetSustain, false) => spread(&mut rng, 80) - 30,
+                    (TrackKind::OnsetSustain | TrackKind::Onsets, true) => spread(&mut rng, 30) - 70,
+                    (TrackKind::OnsetSustain | TrackKind::Onsets, false) => spread(&mut rng, 80) - 30,
                 });
             }
         }

@@ -1,7 +1,7 @@
 //! The player against small models of hosts.
 
 use super::{
-    testing::{Rng, doubtful, mono, poly, random_knobs, written},
+    testing::{Rng, band, doubtful, mono, poly, random_knobs, written},
     wait::WallClock,
     *,
 };
@@ -687,9 +687,10 @@ fn random_scripts_balance() {
 }
 
 fn random_tracks(rng: &mut Rng) -> Vec<crate::music::roll::TrackLayout> {
-    match rng.below(3) {
+    match rng.below(4) {
         0 => vec![mono(48, 30, false)],
         1 => vec![mono(60, 24, true)],
+        2 => band(),
         _ => vec![poly(40, 40, rng.chance(50)), mono(36, 12, false)],
     }
 }
