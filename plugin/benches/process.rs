@@ -29,24 +29,43 @@ impl EventSink for Sink {
     }
 }
 
-/// Eight bars of a melody with doubtful logits.
-fn pattern(n_pitches: u8) -> Pattern {
-    let track = TrackLayout {
-        kind: TrackKind::OneOfN,
-        lowest_pitch: Pitch::new(if n_pitches < 80 { 48 } else { 0 }).unwrap_or_default(),
-        n_pitches,
-        merge_repeats: false,
-    };
-    let mut cells = Vec::new();
+fn track(kind: TrackKind, lowest: i32, n_pitches: u8) -> TrackLayout {
+    let lowest_pitch = Pitch::new(lowest).unwrap_or_default();
+    TrackLayout { kind, lowest_pitch, n_pitches, merge_repeats: false }
+}
+
+/// A melody over as many pitches as the released models have: 36 (melody), 128 (midinet).
+fn melody(n_pitches: u8) -> Vec<TrackLayout> {
+    vec![track(TrackKind::OneOfN, if n_pitches < 80 { 48 } else { 0 }, n_pitches)]
+}
+
+/// Drums, bass, piano, guitar, strings.
+fn band() -> Vec<TrackLayout> {
+    let poly = track(TrackKind::OnsetSustain, 24, 72);
+    vec![track(TrackKind::Onsets, 36, 35), track(TrackKind::OneOfN, 24, 72), poly, poly, poly]
+}
+
+/// Eight bars with doubtful logits.
+fn pattern(tracks: &[TrackLayout]) -> Pattern {
+    let mut cells: Vec<i8> = Vec::new();
     for bar_step in 0..8 * 16 {
-        for cell in 0..u32::from(n_pitches) + 2 {
-            let u = Address { bar: bar_step, index: cell, ..Address::default() }.uniform(Purpose::Latent);
-            // Pitches between -8 and -2, rest and hold between -4 and 2.
-            #[expect(clippy::cast_possible_truncation, reason = "within -128 to 32")]
-            cells.push((u * 96.0 - if cell < u32::from(n_pitches) { 128.0 } else { 64.0 }) as i8);
+        let mut index = 0;
+        for track in tracks {
+            for cell in 0..track.n_cells() {
+                let u = Address { bar: bar_step, index, ..Address::default() }.uniform(Purpose::Latent);
+                index += 1;
+                // Pitches between -8 and -2, rest, hold and sustain between -4 and 2; onsets of binary cells between -8 and -3.
+                let span = match (track.kind, cell < usize::from(track.n_pitches)) {
+                    (TrackKind::OneOfN, true) => (-128.0, 96.0),
+                    (_, true) => (-127.0, 80.0),
+                    (_, false) => (-64.0, 96.0),
+                };
+                #[expect(clippy::cast_possible_truncation, reason = "within -128 to 32")]
+                cells.push((span.0 + u * span.1) as i8);
+            }
         }
     }
-    let roll = LogitRoll::from_cells(RollLayout { n_steps: 16, tracks: vec![track] }, 8, cells.into());
+    let roll = LogitRoll::from_cells(RollLayout { n_steps: 16, tracks: tracks.to_vec() }, 8, cells.into());
     let spec = PatternSpec {
         seed: 7,
         take: 0,
@@ -77,7 +96,7 @@ struct Bench {
 impl Bench {
     fn new(case: &Case) -> Self {
         let port = Port::new();
-        let _ = port.incoming.push(Box::new(Delivery { pattern: pattern(case.n_pitches), takeover: Takeover::BarLine }));
+        let _ = port.incoming.push(Box::new(Delivery { pattern: pattern(&case.tracks), takeover: Takeover::BarLine }));
         Self { player: Player::new(), port, sink: Sink(0), knobs: case.knobs, samples: 0, playing: case.playing }
     }
 
@@ -115,17 +134,19 @@ fn busy() -> Knobs {
 struct Case {
     name: &'static str,
     playing: bool,
-    /// As the released models have them: 36 (melody), 128 (midinet).
-    n_pitches: u8,
+    tracks: Vec<TrackLayout>,
     knobs: Knobs,
 }
 
-fn cases() -> [Case; 4] {
+fn cases() -> [Case; 6] {
+    let case = |name, playing, tracks, knobs| Case { name, playing, tracks, knobs };
     [
-        Case { name: "playing", playing: true, n_pitches: 36, knobs: Knobs::default() },
-        Case { name: "playing, everything on", playing: true, n_pitches: 36, knobs: busy() },
-        Case { name: "playing, everything on, 128 pitches", playing: true, n_pitches: 128, knobs: busy() },
-        Case { name: "idle", playing: false, n_pitches: 36, knobs: Knobs::default() },
+        case("playing", true, melody(36), Knobs::default()),
+        case("playing, everything on", true, melody(36), busy()),
+        case("playing, everything on, 128 pitches", true, melody(128), busy()),
+        case("playing, five tracks", true, band(), Knobs::default()),
+        case("playing, five tracks, everything on", true, band(), busy()),
+        case("idle", false, melody(36), Knobs::default()),
     ]
 }
 

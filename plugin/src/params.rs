@@ -10,14 +10,17 @@ use crate::{
         note::{Channel, PitchClass},
         scale::{Key, Scale},
     },
-    player::Knobs,
+    player::{
+        Knobs,
+        knobs::{Lane, MAX_LANES, default_channel},
+    },
     state::{Document, SavedPattern, Settings, StateError},
 };
 use nice_plug::{
     formatters,
     params::persist::PersistentField,
     plugin::ParamValue,
-    prelude::{BoolParam, Enum, EnumParam, FloatParam, FloatRange, IntParam, IntRange, Params, PluginState},
+    prelude::{BoolParam, Enum, EnumParam, FloatParam, FloatRange, IntParam, IntRange, Param, Params, PluginState},
 };
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
@@ -32,6 +35,8 @@ pub const DOCUMENT_KEY: &str = "barline";
 pub const MAX_SEED: i32 = 65_535;
 /// Highest take.
 pub const MAX_TAKE: i32 = 999;
+/// What the host calls the lanes: the tracks of the band. Another model's tracks take them in its own order, a melody the first.
+pub const LANE_NAMES: [&str; 5] = ["Drums", "Bass", "Piano", "Guitar", "Strings"];
 
 /// How long the pattern is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
@@ -220,6 +225,102 @@ pub enum ChordSource {
     Midi,
 }
 
+/// A lane that plays alone, or all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum OnlyLane {
+    #[id = "all"]
+    #[name = "All Lanes"]
+    All,
+    #[id = "lane1"]
+    #[name = "Drums"]
+    Lane1,
+    #[id = "lane2"]
+    #[name = "Bass"]
+    Lane2,
+    #[id = "lane3"]
+    #[name = "Piano"]
+    Lane3,
+    #[id = "lane4"]
+    #[name = "Guitar"]
+    Lane4,
+    #[id = "lane5"]
+    #[name = "Strings"]
+    Lane5,
+}
+
+impl OnlyLane {
+    /// The lane's index; `None` for all.
+    #[must_use]
+    pub fn lane_idx(self) -> Option<u8> {
+        match self {
+            Self::All => None,
+            Self::Lane1 => Some(0),
+            Self::Lane2 => Some(1),
+            Self::Lane3 => Some(2),
+            Self::Lane4 => Some(3),
+            Self::Lane5 => Some(4),
+        }
+    }
+}
+
+/// What every lane has. The ids get the lane's prefix, `lane1_` to `lane5_`.
+#[derive(Params)]
+pub struct LaneParams {
+    /// It plays at all.
+    #[id = "on"]
+    pub on: BoolParam,
+    /// It is silent for now.
+    #[id = "mute"]
+    pub mute: BoolParam,
+    /// It plays, and what is not solo does not.
+    #[id = "solo"]
+    pub solo: BoolParam,
+    /// Added to the logits of its notes.
+    #[id = "density"]
+    pub density: FloatParam,
+    /// Added to the velocity.
+    #[id = "velocity"]
+    pub velocity: IntParam,
+    /// Its channel, 1 to 16, among several lanes.
+    #[id = "channel"]
+    pub channel: IntParam,
+}
+
+/// A lane that can be moved by octaves: any but the drums.
+#[derive(Params)]
+pub struct PitchedLaneParams {
+    /// What every lane has.
+    #[nested]
+    pub lane: LaneParams,
+    /// Octaves up or down, besides the octave of all.
+    #[id = "octave"]
+    pub octave: IntParam,
+}
+
+impl LaneParams {
+    fn new(lane_idx: usize) -> Self {
+        let named = |what: &str| format!("{} {what}", LANE_NAMES.get(lane_idx).copied().unwrap_or_default());
+        Self {
+            on: switch(&named("On"), true),
+            mute: switch(&named("Mute"), false),
+            solo: switch(&named("Solo"), false),
+            density: FloatParam::new(named("Density"), 0.0, FloatRange::Linear { min: -4.0, max: 4.0 })
+                .with_step_size(0.05)
+                .with_value_to_string(Arc::new(|logits| if logits == 0.0 { "0.00".into() } else { format!("{logits:+.2}") })),
+            velocity: IntParam::new(named("Velocity"), 0, IntRange::Linear { min: -64, max: 64 }).with_value_to_string(signed()),
+            channel: channel(&named("Channel"), i32::from(default_channel(lane_idx).index()) + 1),
+        }
+    }
+}
+
+impl PitchedLaneParams {
+    fn new(lane_idx: usize) -> Self {
+        let name = format!("{} Octave", LANE_NAMES.get(lane_idx).copied().unwrap_or_default());
+        Self { lane: LaneParams::new(lane_idx), octave: octave(&name) }
+    }
+}
+
 /// All parameters, and the saved document.
 #[derive(Params)]
 pub struct BarlineParams {
@@ -250,15 +351,18 @@ pub struct BarlineParams {
     /// Scale to snap to.
     #[id = "scale"]
     pub scale: EnumParam<ScaleChoice>,
-    /// Octaves up or down.
+    /// Octaves up or down, of all lanes but drums.
     #[id = "octave"]
     pub octave: IntParam,
-    /// Channel of the melody, 1 to 16.
+    /// Channel of a model with one track, or of all lanes on one channel, 1 to 16.
     #[id = "channel"]
     pub channel: IntParam,
-    /// Velocity before accents.
+    /// Velocity before accents, of all lanes.
     #[id = "velocity"]
     pub velocity: IntParam,
+    /// Weight of the metrical accents.
+    #[id = "accent"]
+    pub accent: FloatParam,
     /// Spread of the velocities.
     #[id = "humanize_velocity"]
     pub humanize_velocity: FloatParam,
@@ -286,6 +390,27 @@ pub struct BarlineParams {
     /// Bypass.
     #[id = "bypass"]
     pub bypass: BoolParam,
+    /// All lanes on the channel of the melody.
+    #[id = "one_channel"]
+    pub one_channel: BoolParam,
+    /// The lane that plays alone.
+    #[id = "only_lane"]
+    pub only_lane: EnumParam<OnlyLane>,
+    /// The melody of a model with one track; drums in a band.
+    #[nested(id_prefix = "lane1", group = "Drums")]
+    pub lane1: LaneParams,
+    /// Bass.
+    #[nested(id_prefix = "lane2", group = "Bass")]
+    pub lane2: PitchedLaneParams,
+    /// Piano.
+    #[nested(id_prefix = "lane3", group = "Piano")]
+    pub lane3: PitchedLaneParams,
+    /// Guitar.
+    #[nested(id_prefix = "lane4", group = "Guitar")]
+    pub lane4: PitchedLaneParams,
+    /// Strings.
+    #[nested(id_prefix = "lane5", group = "Strings")]
+    pub lane5: PitchedLaneParams,
     /// What is saved besides.
     #[persist = "barline"]
     pub saved: Saved,
@@ -303,19 +428,27 @@ impl Default for BarlineParams {
             chord_source: EnumParam::new("Chord Source", ChordSource::Progression),
             key_root: EnumParam::new("Key", KeyRoot::Off),
             scale: EnumParam::new("Scale", ScaleChoice::Major),
-            octave: IntParam::new("Octave", 0, IntRange::Linear { min: -3, max: 3 })
-                .with_value_to_string(Arc::new(|octaves| if octaves == 0 { "0".into() } else { format!("{octaves:+}") })),
+            octave: octave("Octave"),
             channel: channel("Channel", 1),
             velocity: velocity("Velocity", Knobs::default().velocity),
-            humanize_velocity: percent("Humanize Velocity", 0.0, 0.0),
+            accent: percent("Accent", Knobs::default().accent, 0.0),
+            humanize_velocity: percent("Humanize Velocity", Knobs::default().humanize_velocity, 0.0),
             swing: percent("Swing", 0.0, 0.0),
             humanize: percent("Humanize", 0.0, 0.0),
             note_length: percent("Note Length", 1.0, 0.05),
-            chords_on: switch("Play Chords"),
-            chords_channel: channel("Chords Channel", 2),
+            chords_on: switch("Play Chords", false),
+            // Past the lanes' own.
+            chords_channel: channel("Chords Channel", 6),
             chords_velocity: velocity("Chords Velocity", Knobs::default().chord_velocity),
-            thru: switch("MIDI Thru"),
-            bypass: switch("Bypass").make_bypass(),
+            thru: switch("MIDI Thru", false),
+            bypass: switch("Bypass", false).make_bypass(),
+            one_channel: switch("All on One Channel", false),
+            only_lane: EnumParam::new("Only Lane", OnlyLane::All),
+            lane1: LaneParams::new(0),
+            lane2: PitchedLaneParams::new(1),
+            lane3: PitchedLaneParams::new(2),
+            lane4: PitchedLaneParams::new(3),
+            lane5: PitchedLaneParams::new(4),
             saved: Saved::default(),
         }
     }
@@ -345,9 +478,18 @@ fn velocity(name: &str, default: u8) -> IntParam {
     IntParam::new(name, i32::from(default), IntRange::Linear { min: 1, max: 127 })
 }
 
+fn octave(name: &str) -> IntParam {
+    IntParam::new(name, 0, IntRange::Linear { min: -3, max: 3 }).with_value_to_string(signed())
+}
+
+/// A number with its sign.
+fn signed() -> Arc<dyn Fn(i32) -> String + Send + Sync> {
+    Arc::new(|number| if number == 0 { "0".into() } else { format!("{number:+}") })
+}
+
 /// A switch, shown as On and Off.
-fn switch(name: &str) -> BoolParam {
-    BoolParam::new(name, false)
+fn switch(name: &str, default: bool) -> BoolParam {
+    BoolParam::new(name, default)
         .with_value_to_string(Arc::new(|on| if on { "On".into() } else { "Off".into() }))
         .with_string_to_value(Arc::new(|text| match text.to_lowercase().as_str() {
             "on" | "1" | "yes" | "true" => Some(true),
@@ -507,14 +649,22 @@ impl PersistentField<'_, Stored> for Saved {
 }
 
 /// Checks a state before the framework loads it. One that is refused is emptied, so that nothing changes, but for the reason that
-/// goes to the status line. The framework itself would set what it can read and skip the rest.
+/// goes to the status line. The framework itself would set what it can read and skip the rest; so parameters that the version which
+/// saved the state did not have get their defaults here, or they would stay as they were before.
 pub fn filter_state(state: &mut PluginState) {
-    if let Err(error) = check_state(state) {
-        let refused = Stored::Refused { refused: format!("The saved state was not loaded: {error}.") };
-        state.params.clear();
-        state.fields.clear();
-        if let Ok(json) = serde_json::to_string(&refused) {
-            state.fields.insert(DOCUMENT_KEY.into(), json);
+    match check_state(state) {
+        Ok(()) => {
+            for (id, param) in BarlineParams::default().each() {
+                state.params.entry(id).or_insert_with(|| param.default_value());
+            }
+        }
+        Err(error) => {
+            let refused = Stored::Refused { refused: format!("The saved state was not loaded: {error}.") };
+            state.params.clear();
+            state.fields.clear();
+            if let Ok(json) = serde_json::to_string(&refused) {
+                state.fields.insert(DOCUMENT_KEY.into(), json);
+            }
         }
     }
 }
@@ -525,10 +675,10 @@ fn check_state(state: &PluginState) -> Result<(), StateError> {
         None => return Err(StateError::Json(format!("`{DOCUMENT_KEY}` is missing"))),
     }
     let known = BarlineParams::default();
-    for (id, value) in &state.params {
+    for (id, param) in known.each() {
         // A parameter that this version does not know is left to the framework, which skips it with a warning.
-        if known.accepts(id, value) == Some(false) {
-            return Err(StateError::Parameter { id: id.clone(), value: format!("{value:?}") });
+        if let Some(value) = state.params.get(&id).filter(|value| !param.accepts(value)) {
+            return Err(StateError::Parameter { id, value: format!("{value:?}") });
         }
     }
     Ok(())
@@ -564,17 +714,34 @@ impl BarlineParams {
     pub fn knobs(&self) -> Knobs {
         let channel = |param: &IntParam| u8::try_from(param.value() - 1).ok().and_then(Channel::new).unwrap_or_default();
         let byte = |param: &IntParam| u8::try_from(param.value()).unwrap_or(1);
+        let small = |param: &IntParam| i8::try_from(param.value()).unwrap_or(0);
+        let mut lanes: [Lane; MAX_LANES] = Knobs::default().lanes;
+        for (lane, (params, octave)) in lanes.iter_mut().zip(self.lanes()) {
+            *lane = Lane {
+                on: params.on.value(),
+                muted: params.mute.value(),
+                solo: params.solo.value(),
+                channel: channel(&params.channel),
+                octave: octave.map_or(0, small),
+                velocity: small(&params.velocity),
+                density: params.density.value(),
+            };
+        }
         Knobs {
             temperature: self.temperature.value(),
             threshold: self.threshold.value(),
-            octave: i8::try_from(self.octave.value()).unwrap_or(0),
+            octave: small(&self.octave),
             velocity: byte(&self.velocity),
+            accent: self.accent.value(),
             humanize_velocity: self.humanize_velocity.value(),
             humanize_time: self.humanize.value(),
             swing: self.swing.value(),
             note_length: self.note_length.value(),
             key: self.key_root.value().tonic().map(|tonic| Key { tonic, scale: self.scale.value().scale() }),
             channel: channel(&self.channel),
+            one_channel: self.one_channel.value(),
+            only_lane: self.only_lane.value().lane_idx(),
+            lanes,
             chords: self.chords_on.value().then(|| channel(&self.chords_channel)),
             chord_velocity: byte(&self.chords_velocity),
             muted: self.bypass.value(),
@@ -582,56 +749,107 @@ impl BarlineParams {
         }
     }
 
-    /// Whether a saved value fits the parameter; `None` for an unknown id.
-    fn accepts(&self, id: &str, value: &ParamValue) -> Option<bool> {
-        let float = |param: &FloatParam| match value {
-            ParamValue::F32(v) => {
-                let range = param.range();
-                let (min, max) = (range.unnormalize(0.0), range.unnormalize(1.0));
-                (min..=max).contains(v)
-            }
-            _ => false,
-        };
-        let int = |param: &IntParam| match (value, param.range()) {
-            (ParamValue::I32(v), IntRange::Linear { min, max }) => (min..=max).contains(v),
-            _ => false,
-        };
-        let boolean = || matches!(value, ParamValue::Bool(_));
-        fn choice<T: Enum + PartialEq + 'static>(value: &ParamValue) -> bool {
-            match value {
-                ParamValue::String(id) => T::ids().is_some_and(|ids| ids.contains(&id.as_str())),
-                _ => false,
-            }
+    /// The lanes, each with its octave where it has one.
+    ///
+    /// # Realtime safety
+    /// Audio thread: yes.
+    #[must_use]
+    pub fn lanes(&self) -> [(&LaneParams, Option<&IntParam>); LANE_NAMES.len()] {
+        let Self { lane1, lane2, lane3, lane4, lane5, .. } = self;
+        [
+            (lane1, None),
+            (&lane2.lane, Some(&lane2.octave)),
+            (&lane3.lane, Some(&lane3.octave)),
+            (&lane4.lane, Some(&lane4.octave)),
+            (&lane5.lane, Some(&lane5.octave)),
+        ]
+    }
+
+    /// All parameters by id, for what the framework offers through raw pointers only.
+    fn each(&self) -> Vec<(String, AnyParam<'_>)> {
+        use AnyParam::{Bool, Float, Int};
+        let mut all = vec![
+            ("temperature".to_owned(), Float(&self.temperature)),
+            ("threshold".into(), Float(&self.threshold)),
+            ("variation".into(), Float(&self.variation)),
+            ("seed".into(), Int(&self.seed)),
+            ("take".into(), Int(&self.take)),
+            ("length".into(), AnyParam::choice(&self.length)),
+            ("chord_source".into(), AnyParam::choice(&self.chord_source)),
+            ("key_root".into(), AnyParam::choice(&self.key_root)),
+            ("scale".into(), AnyParam::choice(&self.scale)),
+            ("octave".into(), Int(&self.octave)),
+            ("channel".into(), Int(&self.channel)),
+            ("velocity".into(), Int(&self.velocity)),
+            ("accent".into(), Float(&self.accent)),
+            ("humanize_velocity".into(), Float(&self.humanize_velocity)),
+            ("swing".into(), Float(&self.swing)),
+            ("humanize".into(), Float(&self.humanize)),
+            ("note_length".into(), Float(&self.note_length)),
+            ("chords_on".into(), Bool(&self.chords_on)),
+            ("chords_channel".into(), Int(&self.chords_channel)),
+            ("chords_velocity".into(), Int(&self.chords_velocity)),
+            ("thru".into(), Bool(&self.thru)),
+            ("bypass".into(), Bool(&self.bypass)),
+            ("one_channel".into(), Bool(&self.one_channel)),
+            ("only_lane".into(), AnyParam::choice(&self.only_lane)),
+        ];
+        for (number, (lane, octave)) in (1..).zip(self.lanes()) {
+            let id = |what: &str| format!("lane{number}_{what}");
+            all.extend([(id("on"), Bool(&lane.on)), (id("mute"), Bool(&lane.mute)), (id("solo"), Bool(&lane.solo))]);
+            all.extend([(id("density"), Float(&lane.density)), (id("velocity"), Int(&lane.velocity))]);
+            all.push((id("channel"), Int(&lane.channel)));
+            all.extend(octave.map(|octave| (id("octave"), Int(octave))));
         }
-        Some(match id {
-            "temperature" => float(&self.temperature),
-            "threshold" => float(&self.threshold),
-            "variation" => float(&self.variation),
-            "seed" => int(&self.seed),
-            "take" => int(&self.take),
-            "length" => choice::<Length>(value),
-            "chord_source" => choice::<ChordSource>(value),
-            "key_root" => choice::<KeyRoot>(value),
-            "scale" => choice::<ScaleChoice>(value),
-            "octave" => int(&self.octave),
-            "channel" => int(&self.channel),
-            "velocity" => int(&self.velocity),
-            "humanize_velocity" => float(&self.humanize_velocity),
-            "swing" => float(&self.swing),
-            "humanize" => float(&self.humanize),
-            "note_length" => float(&self.note_length),
-            "chords_on" | "thru" | "bypass" => boolean(),
-            "chords_channel" => int(&self.chords_channel),
-            "chords_velocity" => int(&self.chords_velocity),
-            _ => return None,
-        })
+        all
+    }
+}
+
+/// A parameter of any type.
+enum AnyParam<'a> {
+    Float(&'a FloatParam),
+    Int(&'a IntParam),
+    Bool(&'a BoolParam),
+    /// The ids, and the default's.
+    Choice(&'static [&'static str], &'static str),
+}
+
+impl<'a> AnyParam<'a> {
+    fn choice<T: Enum + PartialEq + 'static>(param: &'a EnumParam<T>) -> Self {
+        let ids = T::ids().unwrap_or_default();
+        Self::Choice(ids, ids.get(param.default_plain_value().to_index()).copied().unwrap_or_default())
+    }
+
+    /// Whether a saved value fits.
+    fn accepts(&self, value: &ParamValue) -> bool {
+        match (self, value) {
+            (Self::Float(param), ParamValue::F32(value)) => {
+                let range = param.range();
+                (range.unnormalize(0.0)..=range.unnormalize(1.0)).contains(value)
+            }
+            (Self::Int(param), ParamValue::I32(value)) => {
+                matches!(param.range(), IntRange::Linear { min, max } if (min..=max).contains(value))
+            }
+            (Self::Bool(_), ParamValue::Bool(_)) => true,
+            (Self::Choice(ids, _), ParamValue::String(id)) => ids.contains(&id.as_str()),
+            _ => false,
+        }
+    }
+
+    /// What a state holds that was saved with the default.
+    fn default_value(&self) -> ParamValue {
+        match self {
+            Self::Float(param) => ParamValue::F32(param.default_plain_value()),
+            Self::Int(param) => ParamValue::I32(param.default_plain_value()),
+            Self::Bool(param) => ParamValue::Bool(param.default_plain_value()),
+            Self::Choice(_, default) => ParamValue::String((*default).to_owned()),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use nice_plug::prelude::Param;
     use std::collections::{BTreeMap, HashSet};
 
     fn state(fields: &[(&str, &str)], params: &[(&str, ParamValue)]) -> PluginState {
@@ -640,6 +858,11 @@ mod tests {
             params: params.iter().map(|(id, value)| ((*id).into(), value.clone())).collect(),
             fields: fields.iter().map(|(key, json)| ((*key).into(), (*json).into())).collect(),
         }
+    }
+
+    /// A parameter of a state; the framework's values cannot be compared.
+    fn shown(state: &PluginState, id: &str) -> String {
+        format!("{:?}", state.params[id])
     }
 
     const GOOD: &str = r#"{"version":1,"settings":{"progression":"Dm7 | G7","model":"midinet","primer":[3]},"pattern":null}"#;
@@ -669,7 +892,10 @@ mod tests {
         };
         for step in 0_u8..=100 {
             let at = f32::from(step) / 100.0;
-            for param in [&params.temperature, &params.threshold, &params.variation, &params.swing, &params.note_length] {
+            let [(lane, _), ..] = params.lanes();
+            for param in
+                [&params.temperature, &params.threshold, &params.variation, &params.swing, &params.note_length, &lane.density]
+            {
                 for unit in [false, true] {
                     let text = param.normalized_value_to_string(at, unit);
                     let again = |v| param.normalized_value_to_string(v, unit);
@@ -696,9 +922,30 @@ mod tests {
         let map = params.param_map();
         let ids: HashSet<&String> = map.iter().map(|(id, ..)| id).collect();
         assert_eq!(ids.len(), map.len());
+        let each: BTreeMap<_, _> = params.each().into_iter().collect();
         for (id, ..) in &map {
-            assert!(params.accepts(id, &ParamValue::F32(f32::NAN)).is_some_and(|ok| !ok), "{id}");
+            assert!(each.get(id).is_some_and(|param| !param.accepts(&ParamValue::F32(f32::NAN))), "{id}");
+            assert!(each.get(id).is_some_and(|param| param.accepts(&param.default_value())), "{id}");
         }
+        assert_eq!(each.len(), map.len());
+        let names: HashSet<String> =
+            LANE_NAMES.iter().flat_map(|name| [format!("{name} Mute"), format!("{name} Density")]).collect();
+        let of_lanes = params.lanes().map(|(lane, _)| [lane.mute.name().to_owned(), lane.density.name().to_owned()]);
+        assert_eq!(of_lanes.into_iter().flatten().collect::<HashSet<_>>(), names);
+    }
+
+    #[test]
+    fn what_an_older_version_did_not_save_gets_its_default() {
+        let mut old = state(&[(DOCUMENT_KEY, GOOD)], &[("octave", ParamValue::I32(-1))]);
+        filter_state(&mut old);
+        assert_eq!(shown(&old, "octave"), "I32(-1)");
+        assert_eq!(shown(&old, "lane1_mute"), "Bool(false)");
+        assert_eq!(shown(&old, "lane3_on"), "Bool(true)");
+        assert_eq!(shown(&old, "only_lane"), "String(\"all\")");
+        assert_eq!(shown(&old, "lane5_channel"), "I32(5)");
+        let mut wrong = state(&[(DOCUMENT_KEY, GOOD)], &[("lane2_density", ParamValue::F32(4.5))]);
+        filter_state(&mut wrong);
+        assert!(wrong.params.is_empty());
     }
 
     #[test]
@@ -712,7 +959,9 @@ mod tests {
             ],
         );
         filter_state(&mut good);
-        assert_eq!(good.params.len(), 3);
+        assert_eq!(shown(&good, "seed"), "I32(65535)");
+        assert_eq!(shown(&good, "length"), "String(\"endless\")");
+        assert_eq!(shown(&good, "future"), "F32(9.0)");
         assert_eq!(good.fields, BTreeMap::from([(DOCUMENT_KEY.to_owned(), GOOD.to_owned())]));
     }
 

@@ -4,7 +4,9 @@
 //! ([`wait`]). Every begin it sends goes through the table of [`sink::Held`], so that every way in which sound ends (stop, seek,
 //! loop, bypass, mute, reset, another pattern) gives each sounding note its own end.
 
+pub mod accent;
 pub mod input;
+pub mod knobs;
 pub mod render;
 pub mod sequencer;
 pub mod sink;
@@ -16,8 +18,9 @@ pub mod transport;
 pub mod wait;
 
 pub use input::NoteInput;
-pub use render::render;
-pub use sequencer::{Event, EventKind, Knobs, Sequencer};
+pub use knobs::Knobs;
+pub use render::{render, render_parts};
+pub use sequencer::{Event, EventKind, Part, Sequencer};
 pub use sink::{EventSink, NoteEvent};
 pub use transport::HostTransport;
 

@@ -18,7 +18,10 @@ const MAX_THRESHOLD_LOGIT: f32 = 16.0;
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct DecodeParams {
     temperature: f32,
-    threshold_logit: f32,
+    /// What pitches and onsets must exceed.
+    onset_logit: f32,
+    /// What sustains must exceed.
+    sustain_logit: f32,
 }
 
 impl DecodeParams {
@@ -33,13 +36,24 @@ impl DecodeParams {
         let temperature = if temperature.is_finite() { temperature.max(0.0) } else { 0.0 };
         let p = if threshold.is_nan() { 0.5 } else { f64::from(threshold.clamp(0.0, 1.0)) };
         let threshold_logit = (libm::log(p / (1.0 - p)) as f32).clamp(-MAX_THRESHOLD_LOGIT, MAX_THRESHOLD_LOGIT);
-        Self { temperature, threshold_logit }
+        Self { temperature, onset_logit: threshold_logit, sustain_logit: threshold_logit }
+    }
+
+    /// The same with `density` added to the logits of pitches and onsets: what begins becomes likelier or less likely, what holds
+    /// stays. What is not a number counts as 0.
+    ///
+    /// # Realtime safety
+    /// Audio thread: yes, constant time.
+    #[must_use]
+    pub fn denser(self, density: f32) -> Self {
+        let density = if density.is_nan() { 0.0 } else { density };
+        Self { onset_logit: self.onset_logit - density, ..self }
     }
 
     /// No noise, the model's own threshold: the piece the network meant.
     #[must_use]
     pub fn greedy() -> Self {
-        Self { temperature: 0.0, threshold_logit: 0.0 }
+        Self { temperature: 0.0, onset_logit: 0.0, sustain_logit: 0.0 }
     }
 }
 
@@ -77,7 +91,7 @@ pub fn one_of_n(track: &TrackLayout, cells: &[i8], params: DecodeParams, at: Add
     let n_pitches = usize::from(track.n_pitches);
     let Some(cells) = cells.get(..n_pitches + 2) else { return StepState::Rest };
     let class = if params.temperature == 0.0 {
-        largest(cells, n_pitches, params.threshold_logit)
+        largest(cells, n_pitches, params.onset_logit)
     } else {
         largest_with_noise(cells, n_pitches, params, at)
     };
@@ -112,18 +126,18 @@ fn largest(cells: &[i8], n_pitches: usize, threshold_logit: f32) -> usize {
 
 fn largest_with_noise(cells: &[i8], n_pitches: usize, params: DecodeParams, at: Address) -> usize {
     // The likeliest class first: with its value as the mark nearly all others lose by their bound.
-    let likeliest = largest(cells, n_pitches, params.threshold_logit);
+    let likeliest = largest(cells, n_pitches, params.onset_logit);
     let place = |idx: usize| Address { index: u32::try_from(idx).unwrap_or(u32::MAX), ..at };
     let mut best = (likeliest, f32::NEG_INFINITY);
     if let Some(cell) = cells.get(likeliest) {
-        best.1 = lowered(*cell, likeliest < n_pitches, params.threshold_logit)
+        best.1 = lowered(*cell, likeliest < n_pitches, params.onset_logit)
             + params.temperature * place(likeliest).gumbel(Purpose::Cell);
     }
     for (idx, cell) in cells.iter().enumerate() {
         if idx == likeliest {
             continue;
         }
-        let logit = lowered(*cell, idx < n_pitches, params.threshold_logit);
+        let logit = lowered(*cell, idx < n_pitches, params.onset_logit);
         let draw = place(idx).draw(Purpose::Cell);
         if logit + params.temperature * draw.upper_bound() < best.1 {
             continue;
@@ -136,15 +150,27 @@ fn largest_with_noise(cells: &[i8], n_pitches: usize, params: DecodeParams, at: 
     best.0
 }
 
-/// Decodes one step of an onset and sustain track: a cell is on when `logit + temperature · logistic > logit(threshold)`. `cells`
-/// are the track's own; `at` names the place, its `index` is replaced by the cell's. Too few cells are silence.
+/// Decodes one step of an onset and sustain track: a cell is on when `logit + temperature · logistic > logit(threshold)`. A cell at
+/// either end of the range was clamped there and is taken at its word, without noise: with hundreds of cells per step, eight
+/// logits of certainty would let a stray note through every few bars. `cells` are the track's own; `at` names the place, its
+/// `index` is replaced by the cell's; sustains are looked at for the pitches of `active` only. Too few cells are silence.
 ///
 /// # Realtime safety
-/// Audio thread: yes, one hash per cell.
+/// Audio thread: yes, one hash per cell at most.
 #[must_use]
-pub fn onset_sustain(track: &TrackLayout, cells: &[i8], params: DecodeParams, at: Address) -> StepSets {
-    let n_pitches = usize::from(track.n_pitches);
-    StepSets { onsets: binary(track, cells, 0, params, at), sustains: binary(track, cells, n_pitches, params, at) }
+pub fn onset_sustain(track: &TrackLayout, cells: &[i8], params: DecodeParams, at: Address, active: u128) -> StepSets {
+    let mut sets = StepSets { onsets: onsets(track, cells, params, at), sustains: 0 };
+    let lowest = track.lowest_pitch.number();
+    let mut left = active.unbounded_shr(u32::from(lowest));
+    while let Ok(pitch_idx) = u8::try_from(left.trailing_zeros())
+        && pitch_idx < track.n_pitches
+    {
+        left &= left - 1;
+        if is_on_at(cells, usize::from(track.n_pitches) + usize::from(pitch_idx), params.sustain_logit, params, at) {
+            sets.sustains |= 1_u128.unbounded_shl(u32::from(lowest) + u32::from(pitch_idx));
+        }
+    }
+    sets
 }
 
 /// Decodes one step of a track of onsets alone, each cell as in [`onset_sustain`]. `cells` are the track's own; `at` names the
@@ -154,15 +180,10 @@ pub fn onset_sustain(track: &TrackLayout, cells: &[i8], params: DecodeParams, at
 /// Audio thread: yes, one hash per cell.
 #[must_use]
 pub fn onsets(track: &TrackLayout, cells: &[i8], params: DecodeParams, at: Address) -> u128 {
-    binary(track, cells, 0, params, at)
-}
-
-/// The pitches whose cells are on, of the `n_pitches` cells from `first` on.
-fn binary(track: &TrackLayout, cells: &[i8], first: usize, params: DecodeParams, at: Address) -> u128 {
     let mut set = 0;
-    for (idx, cell) in cells.iter().enumerate().skip(first).take(usize::from(track.n_pitches)) {
-        if let Some(pitch) = pitch_of(track, idx - first)
-            && is_on(*cell, params, Address { index: u32::try_from(idx).unwrap_or(u32::MAX), ..at })
+    for (idx, cell) in cells.iter().enumerate().take(usize::from(track.n_pitches)) {
+        if let Some(pitch) = pitch_of(track, idx)
+            && is_on(*cell, params.onset_logit, params, Address { index: u32::try_from(idx).unwrap_or(u32::MAX), ..at })
         {
             set |= 1 << pitch.number();
         }
@@ -179,27 +200,29 @@ pub fn onset_sustain_of(track: &TrackLayout, cells: &[i8], pitch: Pitch, params:
     let Some(pitch_idx) = pitch.number().checked_sub(track.lowest_pitch.number()).filter(|idx| *idx < track.n_pitches) else {
         return (false, false);
     };
-    let on = |idx: u8, offset: u8| {
-        let idx = usize::from(idx) + usize::from(offset);
-        let place = Address { index: u32::try_from(idx).unwrap_or(u32::MAX), ..at };
-        cells.get(idx).is_some_and(|cell| is_on(*cell, params, place))
-    };
-    (on(pitch_idx, 0), on(pitch_idx, track.n_pitches))
+    let sustain_idx = usize::from(track.n_pitches) + usize::from(pitch_idx);
+    let onset = is_on_at(cells, pitch_idx.into(), params.onset_logit, params, at);
+    (onset, is_on_at(cells, sustain_idx, params.sustain_logit, params, at))
 }
 
-fn is_on(cell: i8, params: DecodeParams, place: Address) -> bool {
+fn is_on_at(cells: &[i8], idx: usize, threshold_logit: f32, params: DecodeParams, at: Address) -> bool {
+    let place = Address { index: u32::try_from(idx).unwrap_or(u32::MAX), ..at };
+    cells.get(idx).is_some_and(|cell| is_on(*cell, threshold_logit, params, place))
+}
+
+fn is_on(cell: i8, threshold_logit: f32, params: DecodeParams, place: Address) -> bool {
     let logit = f32::from(cell) * LOGIT_SCALE;
-    if params.temperature == 0.0 {
-        return logit > params.threshold_logit;
+    if params.temperature == 0.0 || cell == i8::MIN || cell == i8::MAX {
+        return logit > threshold_logit;
     }
     let draw = place.draw(Purpose::Cell);
-    if logit + params.temperature * draw.upper_bound() <= params.threshold_logit {
+    if logit + params.temperature * draw.upper_bound() <= threshold_logit {
         return false;
     }
-    if logit + params.temperature * draw.logistic_lower_bound() > params.threshold_logit {
+    if logit + params.temperature * draw.logistic_lower_bound() > threshold_logit {
         return true;
     }
-    logit + params.temperature * draw.logistic() > params.threshold_logit
+    logit + params.temperature * draw.logistic() > threshold_logit
 }
 
 /// The greedy class of the first track at every step of one bar: what a chain's next bar sees as its previous one. The class
@@ -253,7 +276,7 @@ mod tests {
                 let values: Vec<f32> = (0_u32..)
                     .zip(&cells)
                     .map(|(index, cell)| {
-                        let logit = f32::from(*cell) / 16.0 - if index < 37 { params.threshold_logit } else { 0.0 };
+                        let logit = f32::from(*cell) / 16.0 - if index < 37 { params.onset_logit } else { 0.0 };
                         logit + params.temperature * Address { index, ..place(seed) }.gumbel(Purpose::Cell)
                     })
                     .collect();
@@ -275,17 +298,24 @@ mod tests {
         for seed in 0..2_000 {
             let cells = cells(seed, 80);
             for (temperature, threshold) in [(0.0, 0.5), (1.0, 0.5), (0.4, 0.2), (3.0, 0.97)] {
-                let params = DecodeParams::new(temperature, threshold);
+                let params = DecodeParams::new(temperature, threshold).denser(0.7);
                 let mut want = StepSets::default();
                 for (idx, cell) in (0_u32..).zip(&cells) {
-                    let noise = params.temperature * Address { index: idx, ..place(seed) }.logistic(Purpose::Cell);
-                    if f32::from(*cell) / 16.0 + noise > params.threshold_logit {
-                        let set = if idx < 40 { &mut want.onsets } else { &mut want.sustains };
+                    let is_clamped = *cell == i8::MIN || *cell == i8::MAX;
+                    let noise = Address { index: idx, ..place(seed) }.logistic(Purpose::Cell);
+                    let value = f32::from(*cell) / 16.0 + if is_clamped { 0.0 } else { params.temperature * noise };
+                    let (set, threshold_logit) = match idx {
+                        0..40 => (&mut want.onsets, params.onset_logit),
+                        _ => (&mut want.sustains, params.sustain_logit),
+                    };
+                    if value > threshold_logit {
                         *set |= 1 << (30 + idx % 40);
                     }
                 }
-                let got = onset_sustain(&track, &cells, params, place(seed));
+                let got = onset_sustain(&track, &cells, params, place(seed), u128::MAX);
                 assert_eq!(got, want, "seed {seed}, temperature {temperature}");
+                let some = onset_sustain(&track, &cells, params, place(seed), 0b1011 << 37 | 1 << 3 | 1 << 90);
+                assert_eq!(some, StepSets { sustains: want.sustains & 0b1011 << 37, ..want });
                 assert_eq!(onsets(&track, &cells, params, place(seed)), want.onsets);
                 for number in [29, 30, 33, 69, 70] {
                     let pitch = Pitch::new(number).unwrap();
@@ -305,7 +335,8 @@ mod tests {
         assert_eq!(decode(1.0), StepState::Rest);
         assert_eq!(decode(f32::NAN), StepState::Rest);
         let poly = track(TrackKind::OnsetSustain, 60, 2);
-        let decode = |threshold| onset_sustain(&poly, &[-128, 127, 127, -128], DecodeParams::new(0.0, threshold), place(0));
+        let decode =
+            |threshold| onset_sustain(&poly, &[-128, 127, 127, -128], DecodeParams::new(0.0, threshold), place(0), u128::MAX);
         assert_eq!(decode(0.0), StepSets { onsets: 0b11 << 60, sustains: 0b11 << 60 });
         assert_eq!(decode(1.0), StepSets::default());
     }

@@ -1,7 +1,10 @@
 //! A pattern as a list of notes: what the command line writes and the editor draws. The player's own sequencer, so the same notes.
 //! Any thread but the audio thread.
 
-use super::sequencer::{Event, EventKind, Knobs, Sequencer};
+use super::{
+    knobs::Knobs,
+    sequencer::{Event, EventKind, Part, Sequencer},
+};
 use crate::{
     generate::Pattern,
     music::{
@@ -14,6 +17,12 @@ use std::collections::HashMap;
 /// The notes of the first `n_bars` bars of the song, by onset, channel and pitch. What still sounds at the end is closed there.
 #[must_use]
 pub fn render(pattern: &Pattern, knobs: &Knobs, meter: TimeSignature, n_bars: u32) -> Vec<Note> {
+    render_parts(pattern, knobs, meter, n_bars).into_iter().map(|(_, note)| note).collect()
+}
+
+/// [`render`] with what plays each note.
+#[must_use]
+pub fn render_parts(pattern: &Pattern, knobs: &Knobs, meter: TimeSignature, n_bars: u32) -> Vec<(Part, Note)> {
     let mut notes = Vec::new();
     let mut sounding: HashMap<(Channel, Pitch), (Ticks, Velocity)> = HashMap::new();
     let mut take = |event: Event| match event.kind {
@@ -23,7 +32,7 @@ pub fn render(pattern: &Pattern, knobs: &Knobs, meter: TimeSignature, n_bars: u3
         EventKind::Off => {
             if let Some((onset, velocity)) = sounding.remove(&(event.channel, event.pitch)) {
                 let duration = Ticks((event.at.0 - onset.0).max(1));
-                notes.push(Note { onset, duration, channel: event.channel, pitch: event.pitch, velocity });
+                notes.push((event.part, Note { onset, duration, channel: event.channel, pitch: event.pitch, velocity }));
             }
         }
     };
@@ -33,6 +42,6 @@ pub fn render(pattern: &Pattern, knobs: &Knobs, meter: TimeSignature, n_bars: u3
         sequencer.run(Some(pattern), knobs, meter, Ticks(bar * bar_ticks), Ticks((bar + 1) * bar_ticks), &mut take);
     }
     sequencer.release(Ticks(i64::from(n_bars) * bar_ticks), &mut take);
-    notes.sort_by_key(|note| (note.onset, note.channel, note.pitch));
+    notes.sort_by_key(|(_, note)| (note.onset, note.channel, note.pitch));
     notes
 }

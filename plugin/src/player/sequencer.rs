@@ -4,6 +4,10 @@
 //! What sounds at a place of the song is a function of the pattern, the knobs and the place. So a held note is not taken up in its
 //! middle after a jump, and the repeat of a finite pattern is a border that no note crosses: every pass is the same.
 
+use super::{
+    accent::{accent, drum_accent},
+    knobs::{Knobs, Lane, MAX_LANES},
+};
 use crate::{
     generate::{Pattern, Span},
     music::{
@@ -12,7 +16,6 @@ use crate::{
         noise::{Address, Purpose},
         note::{Channel, Pitch, Velocity},
         roll::{TrackKind, TrackLayout},
-        scale::Key,
         time::{TICKS_PER_STEP, Ticks, TimeSignature},
     },
 };
@@ -23,8 +26,6 @@ pub const MAX_VOICES: usize = 256;
 pub const MAX_PENDING: usize = 256;
 /// Steps decoded in one call of [`Sequencer::run`], at most: 16 bars of 4/4. The rest of an absurdly long call is silent.
 pub const MAX_STEPS_PER_RUN: u32 = 256;
-/// Tracks played, at most.
-const MAX_TRACKS: usize = 16;
 /// Steps looked ahead for the end of a note, at most.
 const MAX_LOOKAHEAD_STEPS: u32 = 64;
 /// Latest onset by time humanisation, in ticks (31 ms at 120 bpm). With the swing's half step it stays within a step, so that
@@ -35,60 +36,6 @@ const MAX_HUMANIZE_VELOCITY: f64 = 20.0;
 /// The chords' track number in addresses.
 const CHORD_TRACK: u16 = 0x4000;
 
-/// What the player's parameters say, as plain values. Read once per block.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Knobs {
-    /// Sampling noise, 0 to 2; 1 is the model's own best.
-    pub temperature: f32,
-    /// Probability that a cell must exceed, 0 to 1.
-    pub threshold: f32,
-    /// Octaves up or down, -3 to 3.
-    pub octave: i8,
-    /// Velocity before accents, 1 to 127.
-    pub velocity: u8,
-    /// Random change of velocities, 0 to 1.
-    pub humanize_velocity: f32,
-    /// Random delay of onsets, 0 to 1.
-    pub humanize_time: f32,
-    /// Delay of the odd sixteenths: 0 straight, 1 half a step.
-    pub swing: f32,
-    /// Part of its length that a note sounds, 0.05 to 1.
-    pub note_length: f32,
-    /// Key that pitches are moved into, if any.
-    pub key: Option<Key>,
-    /// Channel of the first track; the others follow upward.
-    pub channel: Channel,
-    /// Channel on which the chords are played, if they are.
-    pub chords: Option<Channel>,
-    /// Velocity of the chords, 1 to 127.
-    pub chord_velocity: u8,
-    /// Nothing sounds.
-    pub muted: bool,
-    /// Incoming notes are passed on.
-    pub thru: bool,
-}
-
-impl Default for Knobs {
-    fn default() -> Self {
-        Self {
-            temperature: 1.0,
-            threshold: 0.5,
-            octave: 0,
-            velocity: 96,
-            humanize_velocity: 0.0,
-            humanize_time: 0.0,
-            swing: 0.0,
-            note_length: 1.0,
-            key: None,
-            channel: Channel::default(),
-            chords: None,
-            chord_velocity: 72,
-            muted: false,
-            thru: false,
-        }
-    }
-}
-
 /// What happens to a note.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum EventKind {
@@ -98,11 +45,22 @@ pub enum EventKind {
     Off,
 }
 
+/// What plays a note.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Part {
+    /// A track of the pattern, by index.
+    Track(u8),
+    /// The chords played along.
+    Chords,
+}
+
 /// A note begins or ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Event {
     /// When.
     pub at: Ticks,
+    /// Whose note.
+    pub part: Part,
     /// Channel.
     pub channel: Channel,
     /// Pitch.
@@ -195,23 +153,22 @@ pub fn covers(pattern: &Pattern, bar: i64) -> bool {
     Place::of(pattern, bar).is_some()
 }
 
-/// What plays a note.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Source {
-    Track(usize),
-    Chords,
-}
-
 /// A note that sounds. No two have the same channel and pitch.
 #[derive(Clone, Copy, Debug)]
 struct Voice {
-    source: Source,
+    part: Part,
     /// The model's pitch, before octave and key.
     raw: Pitch,
     channel: Channel,
     pitch: Pitch,
     on_at: i64,
     off_at: Option<i64>,
+}
+
+impl Voice {
+    fn event(&self, at: Ticks, kind: EventKind) -> Event {
+        Event { at, part: self.part, channel: self.channel, pitch: self.pitch, kind }
+    }
 }
 
 /// A note that begins later in the current step.
@@ -226,7 +183,8 @@ struct Pending {
 struct Frame<'a> {
     pattern: &'a Pattern,
     knobs: &'a Knobs,
-    params: DecodeParams,
+    /// Tracks that play, as [`Knobs::audible`].
+    audible: u32,
     meter: TimeSignature,
     grid: GridStep,
 }
@@ -237,6 +195,8 @@ struct TrackFrame<'a> {
     frame: Frame<'a>,
     layout: &'a TrackLayout,
     track_idx: usize,
+    lane: Lane,
+    params: DecodeParams,
 }
 
 /// Pitches that begin and go on, bit `n` is MIDI pitch `n`.
@@ -251,7 +211,7 @@ pub struct Sequencer {
     voices: Vec<Voice>,
     pending: Vec<Pending>,
     /// Per track the model's pitches whose note goes on, whether they still sound or were cut short.
-    active: [u128; MAX_TRACKS],
+    active: [u128; MAX_LANES],
     /// The steps before are not known: just begun, or jumped.
     fresh: bool,
     chord: Option<(Chord, Channel)>,
@@ -273,7 +233,7 @@ impl Sequencer {
         Self {
             voices: Vec::with_capacity(MAX_VOICES),
             pending: Vec::with_capacity(MAX_PENDING),
-            active: [0; MAX_TRACKS],
+            active: [0; MAX_LANES],
             fresh: true,
             chord: None,
             chord_due: false,
@@ -300,13 +260,13 @@ impl Sequencer {
     pub fn release(&mut self, at: Ticks, emit: &mut dyn FnMut(Event)) {
         self.forget();
         for voice in self.voices.drain(..) {
-            emit(Event { at, channel: voice.channel, pitch: voice.pitch, kind: EventKind::Off });
+            emit(voice.event(at, EventKind::Off));
         }
     }
 
     fn forget(&mut self) {
         self.pending.clear();
-        self.active = [0; MAX_TRACKS];
+        self.active = [0; MAX_LANES];
         self.fresh = true;
         self.chord = None;
         self.chord_due = false;
@@ -337,6 +297,9 @@ impl Sequencer {
         to: Ticks,
         emit: &mut dyn FnMut(Event),
     ) {
+        let n_tracks = pattern.map_or(0, |pattern| pattern.roll.layout().tracks.len());
+        let audible = knobs.audible(n_tracks);
+        self.silence_lanes(audible, from);
         let mut grid = GridStep::at_or_after(from, meter);
         let mut budget = MAX_STEPS_PER_RUN;
         loop {
@@ -353,7 +316,7 @@ impl Sequencer {
                     continue;
                 }
                 budget -= 1;
-                self.step(pattern, knobs, meter, grid);
+                self.step(pattern, knobs, audible, meter, grid);
                 grid = grid.next(meter);
             } else if tick == off {
                 self.send_offs(tick, from, emit);
@@ -367,7 +330,7 @@ impl Sequencer {
         self.voices.retain(|voice| {
             let ends = voice.off_at == Some(tick);
             if ends {
-                emit(Event { at: Ticks(tick).max(from), channel: voice.channel, pitch: voice.pitch, kind: EventKind::Off });
+                emit(voice.event(Ticks(tick).max(from), EventKind::Off));
             }
             !ends
         });
@@ -402,15 +365,24 @@ impl Sequencer {
                 return false;
             }
             voices.push(new);
-            emit(Event { at: Ticks(tick).max(from), channel: new.channel, pitch: new.pitch, kind: EventKind::On(p.velocity) });
+            emit(new.event(Ticks(tick).max(from), EventKind::On(p.velocity)));
             false
         });
     }
 
-    /// Has the voices of a source end at `at` at the latest, those with a raw pitch in `raws`.
-    fn end(&mut self, source: Source, raws: u128, at: i64) {
-        for voice in self.voices.iter_mut().filter(|v| v.source == source && raws & bit(v.raw) != 0) {
+    /// Has the voices of a part end at `at` at the latest, those with a raw pitch in `raws`.
+    fn end(&mut self, part: Part, raws: u128, at: i64) {
+        for voice in self.voices.iter_mut().filter(|v| v.part == part && raws & bit(v.raw) != 0) {
             voice.off_at = Some(voice.off_at.map_or(at, |off| off.min(at)));
+        }
+    }
+
+    /// Ends the tracks that do not play. They are followed all the same, so that what plays after a mute is what would have played.
+    fn silence_lanes(&mut self, audible: u32, at: Ticks) {
+        let is_silent = |part: Part| matches!(part, Part::Track(idx) if audible & 1_u32.unbounded_shl(u32::from(idx)) == 0);
+        self.pending.retain(|pending| !is_silent(pending.voice.part));
+        for voice in self.voices.iter_mut().filter(|v| is_silent(v.part)) {
+            voice.off_at = Some(voice.off_at.map_or(at.0, |off| off.min(at.0)));
         }
     }
 
@@ -422,7 +394,7 @@ impl Sequencer {
         }
     }
 
-    fn step(&mut self, pattern: Option<&Pattern>, knobs: &Knobs, meter: TimeSignature, grid: GridStep) {
+    fn step(&mut self, pattern: Option<&Pattern>, knobs: &Knobs, audible: u32, meter: TimeSignature, grid: GridStep) {
         // All onsets of the step before have come, unless the meter changed within it.
         self.pending.clear();
         let place = pattern.and_then(|pattern| Some((pattern, Place::of(pattern, grid.bar)?)));
@@ -437,33 +409,37 @@ impl Sequencer {
             self.locate(grid.tick());
         }
         let params = DecodeParams::new(knobs.temperature * pattern.temperature_factor, knobs.threshold);
-        let frame = Frame { pattern, knobs, params, meter, grid };
-        for (track_idx, layout) in pattern.roll.layout().tracks.iter().enumerate().take(MAX_TRACKS) {
-            self.step_track(TrackFrame { frame, layout, track_idx });
+        let frame = Frame { pattern, knobs, audible, meter, grid };
+        for (track_idx, layout) in pattern.roll.layout().tracks.iter().enumerate().take(MAX_LANES) {
+            let lane = knobs.lane(track_idx);
+            self.step_track(TrackFrame { frame, layout, track_idx, lane, params: params.denser(lane.density) });
         }
         self.step_chords(frame, place);
         self.fresh = false;
     }
 
     fn step_track(&mut self, track: TrackFrame<'_>) {
-        let Some(sets) = track.sets(track.frame.grid) else { return };
         let Some(active) = self.active.get_mut(track.track_idx) else { return };
         if self.fresh && track.layout.merge_repeats {
             *active = track.active_before();
         }
+        let Some(sets) = track.sets(track.frame.grid, *active) else { return };
         let merged = if track.layout.merge_repeats { *active & sets.onsets } else { 0 };
         let new = sets.onsets & !merged;
         let going_on = *active & !new & (sets.sustains | merged);
         let ended = *active & !going_on;
         *active = new | going_on;
 
-        let source = Source::Track(track.track_idx);
-        self.end(source, ended & !new, track.end_tick(new));
+        let part = track.part();
+        self.end(part, ended & !new, track.end_tick(new));
+        if !track.is_audible() {
+            return;
+        }
         for raw in pitches(new) {
             let on_at = track.onset_tick(raw);
-            self.end(source, bit(raw), on_at);
+            self.end(part, bit(raw), on_at);
             let voice = Voice {
-                source,
+                part,
                 raw,
                 channel: track.channel(),
                 pitch: track.pitch(raw),
@@ -477,7 +453,7 @@ impl Sequencer {
     fn step_chords(&mut self, frame: Frame<'_>, place: Place) {
         let Some(channel) = frame.knobs.chords else {
             if self.chord.take().is_some() {
-                self.end(Source::Chords, u128::MAX, frame.grid.tick);
+                self.end(Part::Chords, u128::MAX, frame.grid.tick);
             }
             return;
         };
@@ -494,12 +470,12 @@ impl Sequencer {
         if wanted == self.chord && frame.grid.step != 0 {
             return;
         }
-        self.end(Source::Chords, u128::MAX, frame.grid.tick);
+        self.end(Part::Chords, u128::MAX, frame.grid.tick);
         self.chord = wanted;
         let Some((chord, channel)) = wanted else { return };
         for pitch in chord.voicing().into_iter().flatten() {
             let change = frame.velocity_change(CHORD_TRACK, pitch);
-            let voice = Voice { source: Source::Chords, raw: pitch, channel, pitch, on_at: frame.grid.tick, off_at: None };
+            let voice = Voice { part: Part::Chords, raw: pitch, channel, pitch, on_at: frame.grid.tick, off_at: None };
             self.begin(voice, Velocity::clamped(i32::from(frame.knobs.chord_velocity) + change));
         }
     }
@@ -573,6 +549,19 @@ impl TrackFrame<'_> {
         u16::try_from(self.track_idx).unwrap_or(u16::MAX)
     }
 
+    fn part(&self) -> Part {
+        Part::Track(u8::try_from(self.track_idx).unwrap_or(u8::MAX))
+    }
+
+    fn is_audible(&self) -> bool {
+        self.frame.audible & 1_u32.unbounded_shl(u32::from(self.number())) != 0
+    }
+
+    /// Drums keep their pitches, whatever octave and key say.
+    fn is_drums(&self) -> bool {
+        self.layout.kind == TrackKind::Onsets
+    }
+
     /// The track's cells at a step of the song, and the place of its noise.
     fn cells(&self, grid: GridStep) -> Option<(&[i8], Address)> {
         let place = Place::of(self.frame.pattern, grid.bar)?;
@@ -584,10 +573,11 @@ impl TrackFrame<'_> {
 
     fn state(&self, grid: GridStep) -> Option<StepState> {
         let (cells, at) = self.cells(grid)?;
-        Some(decode::one_of_n(self.layout, cells, self.frame.params, at))
+        Some(decode::one_of_n(self.layout, cells, self.params, at))
     }
 
-    fn sets(&self, grid: GridStep) -> Option<Sets> {
+    /// What begins at a step, and what goes on of `active`.
+    fn sets(&self, grid: GridStep, active: u128) -> Option<Sets> {
         match self.layout.kind {
             TrackKind::OneOfN => Some(match self.state(grid)? {
                 StepState::Onset(pitch) => Sets { onsets: bit(pitch), sustains: 0 },
@@ -596,11 +586,11 @@ impl TrackFrame<'_> {
             }),
             TrackKind::OnsetSustain => {
                 let (cells, at) = self.cells(grid)?;
-                Some(decode::onset_sustain(self.layout, cells, self.frame.params, at))
+                Some(decode::onset_sustain(self.layout, cells, self.params, at, active))
             }
             TrackKind::Onsets => {
                 let (cells, at) = self.cells(grid)?;
-                Some(Sets { onsets: decode::onsets(self.layout, cells, self.frame.params, at), sustains: 0 })
+                Some(Sets { onsets: decode::onsets(self.layout, cells, self.params, at), sustains: 0 })
             }
         }
     }
@@ -614,7 +604,7 @@ impl TrackFrame<'_> {
             }
             grid = grid.previous(self.frame.meter);
             match self.layout.kind {
-                TrackKind::OnsetSustain | TrackKind::Onsets => return self.sets(grid).map_or(0, |sets| sets.onsets),
+                TrackKind::OnsetSustain | TrackKind::Onsets => return self.sets(grid, 0).map_or(0, |sets| sets.onsets),
                 TrackKind::OneOfN => match self.state(grid) {
                     Some(StepState::Onset(pitch)) => return bit(pitch),
                     Some(StepState::Hold) => {}
@@ -667,9 +657,9 @@ impl TrackFrame<'_> {
                     Some(StepState::Hold) => (false, true),
                     Some(StepState::Rest) | None => (false, false),
                 },
-                TrackKind::OnsetSustain => self.cells(grid).map_or((false, false), |(cells, at)| {
-                    decode::onset_sustain_of(self.layout, cells, raw, self.frame.params, at)
-                }),
+                TrackKind::OnsetSustain => self
+                    .cells(grid)
+                    .map_or((false, false), |(cells, at)| decode::onset_sustain_of(self.layout, cells, raw, self.params, at)),
                 TrackKind::Onsets => (false, false),
             };
             let goes_on = if begins { self.layout.merge_repeats } else { goes_on };
@@ -681,33 +671,35 @@ impl TrackFrame<'_> {
     }
 
     fn channel(&self) -> Channel {
-        let index = usize::from(self.frame.knobs.channel.index()) + self.track_idx;
-        u8::try_from(index % 16).ok().and_then(Channel::new).unwrap_or_default()
+        self.frame.knobs.channel_of(self.track_idx, self.frame.pattern.roll.layout().tracks.len())
     }
 
     fn pitch(&self, raw: Pitch) -> Pitch {
-        let moved = raw.transposed(12 * i32::from(self.frame.knobs.octave));
+        if self.is_drums() {
+            return raw;
+        }
+        let moved = raw.transposed(12 * (i32::from(self.frame.knobs.octave) + i32::from(self.lane.octave)));
         self.frame.knobs.key.map_or(moved, |key| key.snap(moved))
     }
 
     fn velocity(&self, raw: Pitch) -> Velocity {
-        let accent = match self.frame.grid.step {
-            0 => 8,
-            step if step % 4 == 0 => 4,
-            step if step % 2 == 1 => -6,
-            _ => 0,
-        };
+        let Frame { knobs, meter, grid, .. } = &self.frame;
+        let full = if self.is_drums() { drum_accent(*meter, grid.step, raw) } else { accent(*meter, grid.step) };
+        let accent = i32::try_from(whole(f64::from(full) * f64::from(knobs.accent.clamp(0.0, 1.0)))).unwrap_or(0);
         let change = self.frame.velocity_change(self.number(), raw);
-        Velocity::clamped(i32::from(self.frame.knobs.velocity) + accent + change)
+        Velocity::clamped(i32::from(knobs.velocity) + i32::from(self.lane.velocity) + accent + change)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::music::roll::{LogitRoll, RollLayout};
+    use crate::music::{
+        roll::{LogitRoll, RollLayout},
+        scale::Key,
+    };
     use crate::player::{
-        render,
+        render, render_parts,
         testing::{Rng, band, check_ledger, doubtful, drums, mono, pattern, poly, random_knobs, written},
     };
 
@@ -948,6 +940,135 @@ mod tests {
             sequencer.release(Ticks(now), &mut |e| events.push(Event { at: Ticks(e.at.0 + shift), ..e }));
             check_ledger(&events);
         }
+    }
+
+    /// Knobs of the band whose lanes are changed.
+    fn lanes(change: impl FnOnce(&mut [Lane; MAX_LANES])) -> Knobs {
+        let mut knobs = Knobs { chords: Channel::new(14), ..Knobs::default() };
+        change(&mut knobs.lanes);
+        knobs
+    }
+
+    /// Plays a bar and a half of the band with one set of knobs, the rest with another: events of each part.
+    fn change_midway(first: &Knobs, then: &Knobs) -> Vec<Event> {
+        let pattern = doubtful(8, band(), 4, "C | Am");
+        let mut sequencer = Sequencer::new();
+        let mut events = Vec::new();
+        // Not on the grid, where decoding could help.
+        for (knobs, from, to) in [(first, 0, 2897), (then, 2897, 4 * 1920)] {
+            sequencer.run(Some(&pattern), knobs, FOUR(), Ticks(from), Ticks(to), &mut |e| events.push(e));
+        }
+        sequencer.release(Ticks(4 * 1920), &mut |e| events.push(e));
+        check_ledger(&events);
+        events
+    }
+
+    #[test]
+    fn a_muted_lane_ends_at_once_and_the_others_play_on() {
+        let plain = lanes(|_| {});
+        for part_idx in 0..5_u8 {
+            let lane_idx = usize::from(part_idx);
+            let is = |e: &&Event| e.part == Part::Track(part_idx);
+            let others = |events: &[Event]| events.iter().filter(|e| !is(e)).copied().collect::<Vec<_>>();
+            let all = change_midway(&plain, &plain);
+            for silent in [
+                lanes(|l| l[lane_idx].muted = true),
+                lanes(|l| l[lane_idx].on = false),
+                lanes(|l| {
+                    (0..5).filter(|idx| *idx != lane_idx).for_each(|idx| l[idx].solo = true);
+                }),
+            ] {
+                let muted = change_midway(&plain, &silent);
+                assert_eq!(others(&muted), others(&all));
+                assert!(muted.iter().filter(is).all(|e| e.at <= Ticks(2897)));
+                // Unmuted, what begins is what would have begun.
+                let unmuted = change_midway(&silent, &plain);
+                let begins = |events: &[Event]| -> Vec<_> {
+                    events.iter().filter(is).filter(|e| e.at.0 > 2897 && e.kind != EventKind::Off).copied().collect()
+                };
+                assert!(begins(&all).len() > 2, "lane {lane_idx}");
+                assert_eq!(begins(&unmuted), begins(&all));
+            }
+        }
+    }
+
+    #[test]
+    fn one_lane_alone_is_that_lane_of_the_whole() {
+        let plain = lanes(|_| {});
+        let all = change_midway(&plain, &plain);
+        for idx in 0..5_u8 {
+            let knobs = Knobs { only_lane: Some(idx), ..plain };
+            let want: Vec<_> = all.iter().filter(|e| matches!(e.part, Part::Chords) || e.part == Part::Track(idx)).collect();
+            assert_eq!(change_midway(&knobs, &knobs).iter().collect::<Vec<_>>(), want);
+        }
+    }
+
+    #[test]
+    fn a_lane_changes_its_own_channel_octave_and_velocity_from_the_next_note_on() {
+        let plain = lanes(|_| {});
+        let changed = lanes(|l| l[3] = Lane { channel: Channel::new(11).unwrap(), octave: 1, velocity: -30, ..Lane::default() });
+        let (all, other) = (change_midway(&plain, &plain), change_midway(&plain, &changed));
+        let begins = |events: &[Event]| -> Vec<Event> { events.iter().filter(|e| e.kind != EventKind::Off).copied().collect() };
+        assert_eq!(begins(&all).len(), begins(&other).len());
+        for (was, is) in begins(&all).iter().zip(begins(&other)) {
+            let moved = was.part == Part::Track(3) && was.at.0 >= 2897;
+            let by = if moved { 12 } else { 0 };
+            assert_eq!((is.part, is.at, is.pitch), (was.part, was.at, was.pitch.transposed(by)));
+            assert_eq!(is.channel.index(), if moved { 11 } else { was.channel.index() });
+            let (EventKind::On(was), EventKind::On(is)) = (was.kind, is.kind) else { panic!("no begin") };
+            assert_eq!(is, Velocity::clamped(i32::from(was.number()) - if moved { 30 } else { 0 }));
+        }
+    }
+
+    #[test]
+    fn drums_keep_their_pitches() {
+        let pattern = doubtful(4, vec![drums(36, 35), poly(24, 72, false)], 2, "N.C.");
+        let key: Key = "Gb major".parse().unwrap();
+        let moved = Knobs { octave: -2, key: Some(key), ..lanes(|l| l[0].octave = 3) };
+        let drums = |knobs: &Knobs| -> Vec<_> {
+            let notes = render_parts(&pattern, knobs, FOUR(), 2).into_iter();
+            notes.filter(|(part, _)| *part == Part::Track(0)).map(|(_, note)| (note.onset, note.pitch)).collect()
+        };
+        assert!(drums(&moved).len() > 10);
+        assert_eq!(drums(&moved), drums(&lanes(|_| {})));
+    }
+
+    #[test]
+    fn density_plays_more_or_less_of_its_lane_alone() {
+        let pattern = doubtful(4, band(), 4, "N.C.");
+        let counts = |knobs: &Knobs| {
+            let mut counts = [0; 5];
+            for (part, _) in render_parts(&pattern, knobs, FOUR(), 4) {
+                if let Part::Track(idx) = part {
+                    counts[usize::from(idx)] += 1;
+                }
+            }
+            counts
+        };
+        let plain = counts(&lanes(|_| {}));
+        for idx in 0..5 {
+            let (fewer, more) = (counts(&lanes(|l| l[idx].density = -1.5)), counts(&lanes(|l| l[idx].density = 1.5)));
+            assert!(fewer[idx] < plain[idx] && plain[idx] < more[idx], "lane {idx}: {fewer:?} {plain:?} {more:?}");
+            for other in (0..5).filter(|other| *other != idx) {
+                assert_eq!((fewer[other], more[other]), (plain[other], plain[other]));
+            }
+        }
+    }
+
+    #[test]
+    fn velocities_follow_the_bar_and_waver_by_their_place() {
+        let pattern = written("0000000000000000", false);
+        let velocities = |accent, humanize_velocity| -> Vec<u8> {
+            let knobs = Knobs { temperature: 0.0, accent, humanize_velocity, ..Knobs::default() };
+            render(&pattern, &knobs, FOUR(), 1).iter().map(|n| n.velocity.number()).collect()
+        };
+        assert_eq!(velocities(0.0, 0.0), [96; 16]);
+        let half = velocities(0.5, 0.0);
+        assert_eq!(half, [104, 90, 96, 90, 100, 90, 96, 90, 102, 90, 96, 90, 100, 90, 96, 90]);
+        let human = velocities(0.5, 0.3);
+        assert_ne!(human, half);
+        assert!(human.iter().zip(&half).all(|(a, b)| a.abs_diff(*b) <= 6), "{human:?}");
+        assert_eq!(velocities(0.5, 0.3), human);
     }
 
     #[test]

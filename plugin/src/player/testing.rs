@@ -1,6 +1,9 @@
 //! Patterns and checks shared by the player's tests.
 
-use super::sequencer::{Event, EventKind, Knobs};
+use super::{
+    knobs::{Knobs, Lane, MAX_LANES},
+    sequencer::{Event, EventKind},
+};
 use crate::{
     generate::{ModelId, Pattern, PatternSpec, Span},
     music::{
@@ -118,12 +121,33 @@ pub fn doubtful(key: u64, tracks: Vec<TrackLayout>, n_bars: u32, progression: &s
     pattern(key, Span::Bars(n_bars), progression, roll)
 }
 
+/// Some as they were, some changed in everything; several may share a channel.
+pub fn random_lanes(rng: &mut Rng) -> [Lane; MAX_LANES] {
+    let mut lanes = Knobs::default().lanes;
+    for lane in &mut lanes {
+        if rng.chance(60) {
+            continue;
+        }
+        *lane = Lane {
+            on: rng.chance(80),
+            muted: rng.chance(20),
+            solo: rng.chance(10),
+            channel: Channel::new(rng.pick(&[0, 1, 2, 9, 9, 15])).unwrap(),
+            octave: rng.pick(&[-3, -1, 0, 2]),
+            velocity: rng.pick(&[-64, -5, 0, 64]),
+            density: rng.pick(&[-4.0, -0.5, 0.0, 1.5, 4.0]),
+        };
+    }
+    lanes
+}
+
 pub fn random_knobs(rng: &mut Rng) -> Knobs {
     Knobs {
         temperature: rng.pick(&[0.0, 0.5, 1.0, 1.0, 2.0]),
         threshold: rng.pick(&[0.0, 0.3, 0.5, 0.5, 0.8, 1.0]),
         octave: rng.pick(&[-3, -1, 0, 0, 1, 3]),
         velocity: u8::try_from(1 + rng.below(127)).unwrap(),
+        accent: rng.pick(&[0.0, 0.5, 1.0]),
         humanize_velocity: rng.unit(),
         humanize_time: rng.pick(&[0.0, 0.4, 1.0]),
         swing: rng.pick(&[0.0, 0.5, 1.0]),
@@ -135,6 +159,9 @@ pub fn random_knobs(rng: &mut Rng) -> Knobs {
             Some(Key { tonic: crate::music::note::PitchClass::of(2), scale: Scale::Dorian }),
         ]),
         channel: Channel::new(rng.pick(&[0, 0, 3, 15])).unwrap(),
+        one_channel: rng.chance(15),
+        only_lane: rng.chance(10).then(|| u8::try_from(rng.below(6)).unwrap()),
+        lanes: random_lanes(rng),
         chords: rng.pick(&[None, Channel::new(0), Channel::new(1)]),
         chord_velocity: 61,
         muted: false,

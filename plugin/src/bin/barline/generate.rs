@@ -13,7 +13,7 @@ use barline::{
     inference::Library,
     music::{
         chord::Progression,
-        note::{Channel, Note},
+        note::Note,
         roll::LogitRoll,
         smf::{MAX_FILE_BYTES, Song, SongTrack},
         time::{TICKS_PER_STEP, Ticks, TimeSignature},
@@ -295,8 +295,8 @@ fn song(args: &GenerateArgs, generator: &dyn Generator, pattern: &Pattern) -> So
 /// The model's tracks and the chords, each with the notes of its channel.
 fn tracks(manifest: &Manifest, knobs: &Knobs, notes: &[Note]) -> Vec<SongTrack> {
     let mut tracks: Vec<SongTrack> = Vec::new();
-    let channels = (0_u8..).map(|idx| Channel::new((knobs.channel.index() + idx) % 16).unwrap_or_default());
-    let of_model = manifest.tracks.iter().zip(channels).map(|(t, channel)| (t.name.clone(), t.program, channel));
+    let n_tracks = manifest.tracks.len();
+    let of_model = (0..).zip(&manifest.tracks).map(|(idx, t)| (t.name.clone(), t.program, knobs.channel_of(idx, n_tracks)));
     let of_chords = knobs.chords.map(|channel| ("Chords".to_owned(), 0, channel));
     for (name, program, channel) in of_model.chain(of_chords) {
         // On one channel nobody can tell them apart any more.
