@@ -26,6 +26,7 @@ from tqdm import tqdm
 from nets import (Melody, MidiNetDiscriminator, MidiNetGenerator, MIDI_ROWS, fold_matrix, init_midinet, lengthen,
                   midinet_chords, rhythm_of, triad_one_hot)
 from prepare import HOLD, LOWEST_PITCH, N_PITCHES, NO_BAR, REST, load_bars, save_atomically
+from train_band import BandConfig
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ class MidiNetConfig:
     bf16: bool
 
 
-KINDS = {"melody": MelodyConfig, "midinet": MidiNetConfig}
+KINDS = {"melody": MelodyConfig, "midinet": MidiNetConfig, "band": BandConfig}
 
 
 def config_from(values):
@@ -122,11 +123,11 @@ def commit_of_checkout():
 class Run:
     """The output of a run: a log of JSON lines and one checkpoint, each written whole."""
 
-    def __init__(self, folder, config, data_sha256):
+    def __init__(self, folder, config, data_sha256, name="log"):
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.head = {"config": asdict(config), "data_sha256": data_sha256, "commit": commit_of_checkout()}
-        self.log_file = open(self.folder / "log.jsonl", "w")
+        self.log_file = open(self.folder / f"{name}.jsonl", "a" if name != "log" else "w")
         self.started = time.process_time()
 
     def log(self, **values):
