@@ -20,6 +20,7 @@ fn spec() -> PatternSpec {
         span: Span::Bars(8),
         progression: "Dm7 | G7 | C | A7".parse().expect("a progression"),
         primer: vec![],
+        ..PatternSpec::default()
     }
 }
 

@@ -73,6 +73,7 @@ fn pattern(tracks: &[TrackLayout]) -> Pattern {
         span: Span::Bars(8),
         progression: "Dm7 | G7 | C Am | F".parse().unwrap_or_else(|_| std::process::exit(2)),
         primer: Vec::new(),
+        ..PatternSpec::default()
     };
     Pattern {
         key: KEY,

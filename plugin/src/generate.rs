@@ -1,8 +1,9 @@
 //! From a specification to a pattern: manifests, latents, conditions, the [`Generator`] trait, patterns. Pure; runs on the
-//! worker thread and in the command line, never on the audio thread (but [`StructureKnobs::key`], which is made for it).
+//! worker thread and in the command line, never on the audio thread (but for what says so).
 
 pub mod build;
 pub mod generator;
+pub mod given;
 pub mod input;
 pub mod manifest;
 pub mod model;
@@ -10,7 +11,8 @@ pub mod pattern;
 
 pub use build::{Builder, build};
 pub use generator::{Backend, GenerateError, Generator, ModelProvider, PhraseInput};
+pub use given::{Given, Placed};
 pub use input::primer_states;
 pub use manifest::Manifest;
 pub use model::ModelError;
-pub use pattern::{ModelId, Pattern, PatternSpec, Span, StructureKnobs, structure_key};
+pub use pattern::{ModelId, Morph, Pattern, PatternSpec, Retake, Span, StructureKnobs, structure_key};

@@ -116,6 +116,7 @@ impl Source {
             span: self.shared.params.length.value().span(),
             progression,
             primer: snapshot.settings.primer.clone(),
+            ..PatternSpec::default()
         }
     }
 

@@ -265,9 +265,12 @@ impl Settings {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::music::{
-        note::Pitch,
-        roll::{TrackKind, TrackLayout},
+    use crate::{
+        generate::{Morph, Retake},
+        music::{
+            note::Pitch,
+            roll::{TrackKind, TrackLayout},
+        },
     };
 
     fn pattern() -> Pattern {
@@ -290,6 +293,9 @@ mod tests {
                 span: Span::Bars(2),
                 progression: "Dm7 | G7/B".parse().unwrap(),
                 primer: vec![5, 38, 37],
+                takes: vec![Retake { tracks: 1, bars: 2, take: 6 }],
+                morph: Some(Morph { seed: 9, amount: 0.375 }),
+                ..PatternSpec::default()
             },
             model: ModelId { id: "melody".into(), sha256: "ab12".into() },
             first_bar: 0,

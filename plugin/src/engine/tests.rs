@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     generate::{
-        Generator, Manifest, ModelError, ModelId, Pattern, PatternSpec, Span, build as build_pattern,
+        Generator, Given, Manifest, ModelError, ModelId, Pattern, PatternSpec, Retake, Span, build as build_pattern,
         build::tests::{Fake, spec},
         generator::{Backend, GenerateError, PhraseInput},
         manifest::tests::tiny,
@@ -275,9 +275,11 @@ fn a_live_chord_is_heard_before_the_whole_pattern_is_there() {
 }
 
 #[test]
-fn a_primer_of_another_model_is_left_out_and_reported() {
+fn what_another_model_takes_is_left_out_and_reported() {
     let engine = Engine::start(Box::new(Provider::default()));
-    let foreign = PatternSpec { primer: vec![36; 16], ..spec() };
+    let given = Given::from_notes(&tiny().layout(), &[(0, &[])], 2).0;
+    let bar = Retake { tracks: 1, bars: 4, take: 3 };
+    let foreign = PatternSpec { primer: vec![36; 16], given, takes: vec![bar], ..spec() };
     let (port, hand) = (Arc::new(Port::new()), Hand::new(foreign.clone()));
     let registration = engine.register(Arc::clone(&port), Box::new(hand));
     let pattern = await_delivery(&port).pattern;

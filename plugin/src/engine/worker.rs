@@ -6,7 +6,7 @@ use super::{
     port::{Delivery, Playhead, Port},
     source::{PatternSource, Readiness, Status, Wanted},
 };
-use crate::generate::{GenerateError, Generator, ModelProvider, Pattern};
+use crate::generate::{GenerateError, Generator, Given, ModelProvider, Pattern};
 use std::{
     collections::HashMap,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -290,9 +290,14 @@ fn begin(instance: &mut Instance, wanted: Wanted, loaded: &Loaded, mut error: Op
     let generator = loaded.generator.as_ref();
     let manifest = generator.manifest();
     let mut spec = wanted.spec.clone();
-    if let Err(refused @ GenerateError::Primer { .. }) = crate::generate::Builder::new(generator, &spec, 0, 1) {
+    while let Err(refused) = crate::generate::Builder::new(generator, &spec, 0, 1) {
         // The music goes on without it; the reason is shown.
-        spec.primer.clear();
+        match refused {
+            GenerateError::Primer { .. } => spec.primer.clear(),
+            GenerateError::Given { .. } => spec.given = Given::default(),
+            GenerateError::Takes { .. } => spec.takes.clear(),
+            _ => break,
+        }
         error.get_or_insert_with(|| format!("{refused}; it is left out"));
     }
     instance.tell(|status| {

@@ -1,10 +1,11 @@
 //! Building patterns: phrase after phrase, chain after chain. Pure; worker thread and command line.
 
 use super::{
-    generator::{GenerateError, Generator},
-    input::phrase_input,
+    generator::{GenerateError, Generator, PhraseInput},
+    given::Given,
+    input::{View, one_hot_states, phrase_input},
     manifest::{Encoding, Manifest},
-    pattern::{MAX_PATTERN_BARS, ModelId, Pattern, PatternSpec, structure_key},
+    pattern::{MAX_PATTERN_BARS, MAX_TAKES, ModelId, Pattern, PatternSpec, Retake, structure_key},
 };
 use crate::music::{
     decode::greedy,
@@ -17,54 +18,86 @@ pub const MAX_BUILD_BARS: u32 = 4 * MAX_PATTERN_BARS;
 /// A pattern in the making, one inference per step, so that a worker can serve somebody more urgent between two of them.
 ///
 /// Bars come in chains of [`Manifest::chain_bars`], counted from bar 0: each starts from the primer, and within it every phrase
-/// sees the greedy decoding of the bar before it. So any bar is reached by at most one chain's inferences, and what it holds
+/// sees the greedy decoding of the bars before it. So any bar is reached by at most one chain's inferences, and what it holds
 /// does not depend on which bars are asked for.
+///
+/// A phrase is written in passes: first whatever is not given, then, retake after retake, the cells that it names, to go with all
+/// others as they stand. In each pass a phrase sees the bars before as that pass left them. So the passes can run phrase by phrase,
+/// as they do here, or one after another over the whole pattern, with the same result.
 #[derive(Debug)]
 pub struct Builder {
     spec: PatternSpec,
     model: ModelId,
     temperature_factor: f32,
-    chained: bool,
+    /// Everything with the first take, then the retakes.
+    passes: Vec<Retake>,
+    /// Bars before a phrase that have a say in it.
+    n_history: u32,
     first_bar: u32,
     n_bars: u32,
     phrase_bars: u32,
     chain_bars: u32,
-    /// First bar of the next phrase.
-    next_bar: u32,
     layout: RollLayout,
+    /// The bars that are ready.
     cells: Vec<i8>,
-    previous: Vec<u16>,
+    /// First bar of the phrase in the making.
+    next_bar: u32,
+    /// Its next pass, which needs an inference.
+    next_pass: usize,
+    phrase: Phrase,
+    /// Per pass the greedy cells of the bars before the phrase, [`n_history`](Self::n_history) at most, of the same chain.
+    histories: Vec<Vec<u8>>,
+}
+
+/// A phrase in the making.
+#[derive(Debug, Default)]
+struct Phrase {
+    /// `(n_bars, n_steps, n_cells)`.
+    logits: Vec<i8>,
+    /// What greedy decoding makes of them.
+    on: Vec<u8>,
+    /// Take of each track in each bar, `(n_bars, n_tracks)`.
+    takes: Vec<u32>,
 }
 
 impl Builder {
     /// Starts a pattern of the bars `first_bar .. first_bar + n_bars`.
     ///
     /// # Errors
-    /// [`GenerateError::Length`] for no bars or too many, [`GenerateError::Primer`] for a primer of another model.
+    /// [`GenerateError::Length`] for no bars or too many, [`GenerateError::Primer`], [`GenerateError::Given`] and
+    /// [`GenerateError::Takes`] for those of another model.
     pub fn new(generator: &dyn Generator, spec: &PatternSpec, first_bar: u32, n_bars: u32) -> Result<Self, GenerateError> {
         let manifest = generator.manifest();
         if !(1..=MAX_BUILD_BARS).contains(&n_bars) || first_bar.checked_add(n_bars).is_none() {
             return Err(GenerateError::Length { n_bars, max: MAX_BUILD_BARS });
         }
         check_primer(manifest, &spec.primer)?;
+        check_given(manifest, &spec.given)?;
+        let passes = passes(manifest, spec)?;
         let chain_bars = manifest.chain_bars.max(1);
-        let chained = manifest.conditions.iter().any(|c| c.encoding == Encoding::States);
-        // Without a look at the bar before, a phrase needs nothing of its chain.
-        let unit = if chained { chain_bars } else { manifest.n_bars.max(1) };
-        Ok(Self {
+        let n_history = manifest.context_bars.max(u32::from(manifest.has(Encoding::States)));
+        // Without a look at the bars before, a phrase needs nothing of its chain.
+        let unit = if n_history > 0 { chain_bars } else { manifest.n_bars.max(1) };
+        let mut builder = Self {
             spec: spec.clone(),
             model: ModelId { id: manifest.id.clone(), sha256: generator.sha256().into() },
             temperature_factor: manifest.calibration.temperature,
-            chained,
+            histories: vec![Vec::new(); passes.len()],
+            passes,
+            n_history,
             first_bar,
             n_bars,
             phrase_bars: manifest.n_bars.max(1),
             chain_bars,
-            next_bar: first_bar - first_bar % unit,
             layout: manifest.layout(),
             cells: Vec::new(),
-            previous: Vec::new(),
-        })
+            next_bar: first_bar - first_bar % unit,
+            next_pass: 0,
+            phrase: Phrase::default(),
+        };
+        builder.begin_phrase();
+        builder.pass_on();
+        Ok(builder)
     }
 
     /// Bars ready, of those asked for.
@@ -88,27 +121,143 @@ impl Builder {
         if self.is_done() {
             return Ok(());
         }
-        if self.chained && self.next_bar.is_multiple_of(self.chain_bars) {
-            self.previous.clone_from(&self.spec.primer);
-        }
-        let input = phrase_input(generator.manifest(), &self.spec, self.next_bar, &self.previous);
-        let logits = generator.generate(&input)?;
-        let n_bars = usize::try_from(self.phrase_bars).unwrap_or(1);
-        let roll = LogitRoll::from_logits(self.layout.clone(), n_bars, &logits)
+        let written = self.written();
+        let logits = generator.generate(&self.input(generator.manifest(), &written))?;
+        let roll = LogitRoll::from_logits(self.layout.clone(), written.len(), &logits)
             .map_err(|source| GenerateError::Roll { model: self.model.id.clone(), source })?;
-        let n_bar_cells = roll.cells().len() / n_bars;
-        if self.chained {
-            // What the network itself meant, never the live decoding: automation cannot change what follows.
-            self.previous = greedy(&self.layout, roll.cells().get((n_bars - 1) * n_bar_cells..).unwrap_or(&[]));
+        self.take_over(&written, roll.cells());
+        self.end_pass();
+        self.pass_on();
+        Ok(())
+    }
+
+    /// The tracks that the next pass writes in each bar of the phrase.
+    fn written(&self) -> Vec<u16> {
+        let Some(pass) = self.passes.get(self.next_pass) else { return Vec::new() };
+        self.bars().map(|bar| pass.tracks_in(bar) & all_tracks(&self.layout) & !self.spec.given.tracks(bar)).collect()
+    }
+
+    /// The bars of the phrase.
+    fn bars(&self) -> std::ops::Range<u32> {
+        self.next_bar..self.next_bar.saturating_add(self.phrase_bars)
+    }
+
+    fn input(&self, manifest: &Manifest, written: &[u16]) -> PhraseInput {
+        let history = self.histories.get(self.next_pass).map_or(&[][..], Vec::as_slice);
+        let n_bar_cells = self.n_bar_cells();
+        let bars_back = |n: usize| history.get(history.len().saturating_sub(n * n_bar_cells)..).unwrap_or(&[]);
+        let before = bars_back(usize::try_from(manifest.context_bars).unwrap_or(0));
+        let cells = [before, &self.phrase.on].concat();
+        let first_track = self.layout.cells_of(0);
+        let previous: Vec<u8> = if history.is_empty() {
+            one_hot_states(&self.spec.primer, first_track.len())
+        } else {
+            let steps = bars_back(1).chunks_exact(self.layout.n_cells().max(1));
+            steps.flat_map(|step| step.get(first_track.clone()).unwrap_or(&[])).copied().collect()
+        };
+        let known: Vec<u16> = if self.next_pass == 0 {
+            self.bars().map(|bar| self.spec.given.tracks(bar)).collect()
+        } else {
+            written.iter().map(|tracks| !tracks).collect()
+        };
+        let mut takes = self.phrase.takes.clone();
+        if let Some(pass) = self.passes.get(self.next_pass) {
+            self.each_written(written, |idx, _, _| takes.get_mut(idx).into_iter().for_each(|take| *take = pass.take));
         }
-        let wanted = self.first_bar..self.first_bar + self.n_bars;
-        for (bar, cells) in (self.next_bar..).zip(roll.cells().chunks_exact(n_bar_cells.max(1))) {
-            if wanted.contains(&bar) {
-                self.cells.extend_from_slice(cells);
+        let view = View {
+            bar: self.next_bar,
+            take: self.passes.first().map_or(self.spec.take, |first| first.take),
+            takes: &takes,
+            previous: &previous,
+            n_before: u32::try_from(before.len() / n_bar_cells).unwrap_or(0),
+            cells: &cells,
+            known: &known,
+        };
+        phrase_input(manifest, &self.spec, &view)
+    }
+
+    /// Calls `each` with the index among `(n_bars, n_tracks)`, the bar and the track of whatever is written.
+    fn each_written(&self, written: &[u16], mut each: impl FnMut(usize, usize, usize)) {
+        let n_tracks = self.layout.tracks.len();
+        for (bar_idx, tracks) in written.iter().enumerate() {
+            for track_idx in (0..n_tracks).filter(|idx| tracks >> idx & 1 == 1) {
+                each(bar_idx * n_tracks + track_idx, bar_idx, track_idx);
             }
         }
-        self.next_bar += self.phrase_bars;
-        Ok(())
+    }
+
+    fn n_bar_cells(&self) -> usize {
+        (usize::from(self.layout.n_steps) * self.layout.n_cells()).max(1)
+    }
+
+    /// Takes the new logits of what is written; all others stay as they were, to the last bit.
+    fn take_over(&mut self, written: &[u16], logits: &[i8]) {
+        let (n_steps, n_cells) = (usize::from(self.layout.n_steps), self.layout.n_cells());
+        let take = self.passes.get(self.next_pass).map_or(self.spec.take, |pass| pass.take);
+        let on = greedy(&self.layout, logits);
+        let mut places = Vec::new();
+        self.each_written(written, |idx, bar_idx, track_idx| places.push((idx, bar_idx, track_idx)));
+        for (idx, bar_idx, track_idx) in places {
+            for step in 0..n_steps {
+                let first = (bar_idx * n_steps + step) * n_cells;
+                let cells = self.layout.cells_of(track_idx);
+                let range = first + cells.start..first + cells.end;
+                copy(&mut self.phrase.logits, logits, range.clone());
+                copy(&mut self.phrase.on, &on, range);
+            }
+            self.phrase.takes.get_mut(idx).into_iter().for_each(|t| *t = take);
+        }
+    }
+
+    /// A phrase with nothing in it but what is given, at the start of its chain without a history.
+    fn begin_phrase(&mut self) {
+        if self.next_bar.is_multiple_of(self.chain_bars) {
+            self.histories.iter_mut().for_each(Vec::clear);
+        }
+        let n_bar_cells = self.n_bar_cells();
+        let n_bars = usize::try_from(self.phrase_bars).unwrap_or(1);
+        let mut on = vec![0_u8; n_bars * n_bar_cells];
+        for (bar, cells) in self.bars().zip(on.chunks_exact_mut(n_bar_cells)) {
+            let given = self.spec.given.on_in_bar(&self.layout, bar);
+            given.for_each(|idx| cells.get_mut(idx).into_iter().for_each(|cell| *cell = 1));
+        }
+        let take = self.passes.first().map_or(self.spec.take, |first| first.take);
+        self.phrase = Phrase {
+            // As sure as a logit can be.
+            logits: on.iter().map(|on| if *on == 1 { i8::MAX } else { i8::MIN }).collect(),
+            on,
+            takes: vec![take; n_bars * self.layout.tracks.len()],
+        };
+        self.next_pass = 0;
+    }
+
+    fn end_pass(&mut self) {
+        let keep = usize::try_from(self.n_history).unwrap_or(0) * self.n_bar_cells();
+        if let Some(history) = self.histories.get_mut(self.next_pass) {
+            history.extend_from_slice(&self.phrase.on);
+            history.drain(..history.len().saturating_sub(keep));
+        }
+        self.next_pass += 1;
+    }
+
+    /// Goes on to the next pass that writes something, over the ends of phrases, which become ready.
+    fn pass_on(&mut self) {
+        while !self.is_done() {
+            if self.next_pass == self.passes.len() {
+                let wanted = self.first_bar..self.first_bar + self.n_bars;
+                for (bar, cells) in self.bars().zip(self.phrase.logits.chunks_exact(self.n_bar_cells())) {
+                    if wanted.contains(&bar) {
+                        self.cells.extend_from_slice(cells);
+                    }
+                }
+                self.next_bar = self.bars().end;
+                self.begin_phrase();
+            } else if self.written().iter().any(|tracks| *tracks != 0) {
+                return;
+            } else {
+                self.end_pass();
+            }
+        }
     }
 
     /// The bars that are ready, as a pattern.
@@ -131,6 +280,48 @@ impl Builder {
             temperature_factor: self.temperature_factor,
         })
     }
+}
+
+fn copy<T: Copy>(to: &mut [T], from: &[T], range: std::ops::Range<usize>) {
+    if let (Some(to), Some(from)) = (to.get_mut(range.clone()), from.get(range)) {
+        to.copy_from_slice(from);
+    }
+}
+
+fn all_tracks(layout: &RollLayout) -> u16 {
+    u16::MAX.checked_shr(u32::try_from(16 - layout.tracks.len().min(16)).unwrap_or(0)).unwrap_or(0)
+}
+
+/// Everything, then what is written anew. A retake of everything is a new beginning: what was there before it leaves no trace.
+fn passes(manifest: &Manifest, spec: &PatternSpec) -> Result<Vec<Retake>, GenerateError> {
+    let refuse = |reason| Err(GenerateError::Takes { model: manifest.id.clone(), reason });
+    if spec.takes.len() > MAX_TAKES {
+        return refuse(format!("there are {} retakes, at most {MAX_TAKES} are kept", spec.takes.len()));
+    }
+    let whole = all_tracks(&manifest.layout());
+    let is_whole = |retake: &Retake| retake.bars == Retake::ALL_BARS && retake.tracks & whole == whole;
+    let mut passes = vec![Retake { tracks: whole, bars: Retake::ALL_BARS, take: spec.take }];
+    for retake in &spec.takes {
+        if is_whole(retake) {
+            passes.clear();
+        }
+        passes.push(*retake);
+    }
+    if passes.len() > 1 && !manifest.has(Encoding::Given) {
+        return refuse("it writes all tracks and bars at once".into());
+    }
+    Ok(passes)
+}
+
+fn check_given(manifest: &Manifest, given: &Given) -> Result<(), GenerateError> {
+    let refuse = |reason| Err(GenerateError::Given { model: manifest.id.clone(), reason });
+    if given.is_empty() {
+        return Ok(());
+    }
+    if !manifest.has(Encoding::Given) {
+        return refuse("it takes no given track".into());
+    }
+    given.check(&manifest.layout()).or_else(refuse)
 }
 
 /// The bars `first_bar .. first_bar + n_bars` of a pattern at once; `on_progress` hears the bars that are ready.
@@ -168,9 +359,14 @@ fn check_primer(manifest: &Manifest, primer: &[u16]) -> Result<(), GenerateError
 pub(crate) mod tests {
     use super::*;
     use crate::generate::{
-        generator::{Backend, PhraseInput},
-        manifest::tests::tiny,
+        generator::Backend,
+        manifest::tests::{small_band, tiny},
         pattern::Span,
+    };
+    use crate::music::{
+        noise::{Address, Purpose},
+        note::{Channel, Note, Pitch, Velocity},
+        time::Ticks,
     };
 
     /// A network for tests: its logits are a hash of all its inputs, so that any difference in them shows.
@@ -220,6 +416,7 @@ pub(crate) mod tests {
             span: Span::Bars(8),
             progression: "C | Dm Bb7 | E".parse().unwrap(),
             primer: vec![3, 3, 0, 4, 1],
+            ..PatternSpec::default()
         }
     }
 
@@ -291,5 +488,229 @@ pub(crate) mod tests {
         assert!(matches!(build(&mut fake, &foreign, 0, 1, |_| ()), Err(GenerateError::Primer { .. })));
         fake.fails_at = Some(2);
         assert!(matches!(build(&mut fake, &spec(), 0, 4, |_| ()), Err(GenerateError::Inference { .. })));
+    }
+
+    /// Dice for test scripts: their numbers are named by how many came before.
+    struct Dice(u32);
+
+    impl Dice {
+        /// 0 to n - 1.
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to n - 1")]
+        fn below(&mut self, n: u32) -> u32 {
+            self.0 += 1;
+            (Address { index: self.0, ..Address::default() }.uniform(Purpose::Cell) * f64::from(n)) as u32
+        }
+    }
+
+    fn ask() -> PatternSpec {
+        PatternSpec { primer: vec![], ..spec() }
+    }
+
+    fn track(tracks: u16, bars: u32, take: u32) -> Retake {
+        Retake { tracks, bars, take }
+    }
+
+    /// The cells of each track and bar: `[track][bar]`.
+    fn parts(pattern: &Pattern) -> Vec<Vec<Vec<i8>>> {
+        let layout = pattern.roll.layout();
+        let of_bar = |track: usize, bar: &[i8]| -> Vec<i8> {
+            bar.chunks(layout.n_cells()).flat_map(|step| &step[layout.cells_of(track)]).copied().collect()
+        };
+        (0..layout.tracks.len()).map(|track| bars(pattern).iter().map(|bar| of_bar(track, bar)).collect()).collect()
+    }
+
+    fn built(spec: &PatternSpec, n_bars: u32) -> Vec<Vec<Vec<i8>>> {
+        parts(&build(&mut Fake::new(small_band()), spec, 0, n_bars, |_| ()).unwrap())
+    }
+
+    #[test]
+    fn phrases_see_the_bars_before_within_their_chain() {
+        let constant = PatternSpec { progression: "C".parse().unwrap(), variation: 0.0, ..ask() };
+        let bars = built(&constant, 13);
+        // Chains of six bars in phrases of two: without noise and with one chord a chain is like the other.
+        assert_eq!(bars[0][..6], bars[0][6..12]);
+        assert_ne!(bars[0][..2], bars[0][2..4]);
+        assert_eq!(bars[2].len(), 13);
+    }
+
+    #[test]
+    fn a_retake_changes_what_it_names_and_nothing_else() {
+        let mut dice = Dice(0);
+        for round in 0..60 {
+            let n_bars = 1 + dice.below(14);
+            let mut spec = PatternSpec { span: Span::Bars(n_bars), ..ask() };
+            let mut before = built(&spec, n_bars);
+            // Another take each time: the same one over the same cells would change nothing.
+            for n_takes in 0..1 + dice.below(4) {
+                let some = dice.below(1 << n_bars);
+                let bars_named = if dice.below(100) < 30 { Retake::ALL_BARS } else { some };
+                let retake = track(u16::try_from(1 + dice.below(6)).unwrap(), bars_named, 10 + n_takes);
+                spec.takes.push(retake);
+                let after = built(&spec, n_bars);
+                for (track, bar) in (0..3).flat_map(|t| (0..n_bars).map(move |b| (t, b))) {
+                    let named = retake.tracks_in(bar) >> track & 1 == 1;
+                    let (old, new) = (&before[track][bar as usize], &after[track][bar as usize]);
+                    assert_eq!(old != new, named, "round {round}: {:?}, track {track}, bar {bar} of {n_bars}", spec.takes);
+                }
+                before = after;
+            }
+            // Undo brings back what was, step by step, and bars are the same whichever are asked for.
+            let whole = build(&mut Fake::new(small_band()), &spec, 0, n_bars, |_| ()).unwrap();
+            let first = dice.below(n_bars);
+            let part = build(&mut Fake::new(small_band()), &spec, first, n_bars - first, |_| ()).unwrap();
+            assert_eq!(bars(&part), bars(&whole)[first as usize..], "round {round}: from bar {first}");
+        }
+    }
+
+    #[test]
+    fn passes_phrase_by_phrase_are_passes_one_after_another() {
+        // The plain way: each pass over the whole pattern, with the one before as what stands.
+        let spec =
+            PatternSpec { span: Span::Bars(11), takes: vec![track(2, !0b1_0000, 7), track(5, 0b111_1001_0110, 3)], ..ask() };
+        let mut fake = Fake::new(small_band());
+        let manifest = small_band();
+        let layout = manifest.layout();
+        let n_bar = 4 * 14;
+        let mut stands =
+            build(&mut fake, &PatternSpec { takes: vec![], ..spec.clone() }, 0, 12, |_| ()).unwrap().roll.cells().to_vec();
+        let mut takes = [spec.take; 12 * 3];
+        let tracks_in = |pass: &Retake, bar: usize| pass.tracks_in(u32::try_from(bar).unwrap());
+        for pass in &spec.takes {
+            for phrase in 0..6_u32 {
+                let (from, to) = (phrase as usize * 2, phrase as usize * 2 + 2);
+                let n_before = u32::from(phrase % 3 != 0);
+                for (bar, track) in (from..to).flat_map(|b| (0..3).map(move |t| (b, t))) {
+                    if tracks_in(pass, bar) >> track & 1 == 1 {
+                        takes[bar * 3 + track] = pass.take;
+                    }
+                }
+                let known: Vec<u16> = (from..to).map(|bar| !tracks_in(pass, bar)).collect();
+                let cells = greedy(&layout, &stands[(from - n_before as usize) * n_bar..to * n_bar]);
+                let view = View {
+                    bar: phrase * 2,
+                    take: spec.take,
+                    takes: &takes[from * 3..to * 3],
+                    n_before,
+                    cells: &cells,
+                    known: &known,
+                    ..View::default()
+                };
+                let logits = fake.generate(&phrase_input(&manifest, &spec, &view)).unwrap();
+                let roll = LogitRoll::from_logits(layout.clone(), 2, &logits).unwrap();
+                for (idx, logit) in roll.cells().iter().enumerate() {
+                    let (bar, cell) = (from + idx / n_bar, idx % 14);
+                    let track = (0..3).find(|t| layout.cells_of(*t).contains(&cell)).unwrap();
+                    if tracks_in(pass, bar) >> track & 1 == 1 {
+                        stands[from * n_bar + idx] = *logit;
+                    }
+                }
+            }
+        }
+        let whole = build(&mut fake, &spec, 0, 11, |_| ()).unwrap();
+        assert_eq!(whole.roll.cells(), &stands[..11 * n_bar]);
+    }
+
+    #[test]
+    fn only_the_last_of_equal_retakes_and_nothing_before_one_of_everything_counts() {
+        let with = |takes: Vec<Retake>| built(&PatternSpec { takes, ..ask() }, 8);
+        let bass = |take| track(2, Retake::ALL_BARS, take);
+        assert_eq!(with(vec![bass(5), bass(1), bass(8)]), with(vec![bass(8)]));
+        let all = track(Retake::ALL_TRACKS, Retake::ALL_BARS, 9);
+        let whole = PatternSpec { take: 9, ..ask() };
+        assert_eq!(with(vec![bass(5), all]), built(&whole, 8));
+        assert_eq!(with(vec![bass(5), all, bass(3)]), built(&PatternSpec { takes: vec![bass(3)], ..whole }, 8));
+        // So a model that knows nothing of parts can do that one.
+        let mut fake = Fake::new(tiny());
+        let chain = build(&mut fake, &PatternSpec { takes: vec![all], ..spec() }, 0, 4, |_| ()).unwrap();
+        assert_eq!(bars(&chain), bars(&build(&mut fake, &PatternSpec { take: 9, ..spec() }, 0, 4, |_| ()).unwrap()));
+        let refused = build(&mut fake, &PatternSpec { takes: vec![bass(5)], ..spec() }, 0, 4, |_| ());
+        assert!(matches!(refused, Err(GenerateError::Takes { .. })));
+    }
+
+    #[test]
+    fn nothing_is_inferred_where_nothing_is_written() {
+        let mut fake = Fake::new(small_band());
+        // Bars 4 and 5 lie in the third phrase of the first chain.
+        let spec = PatternSpec { takes: vec![track(1, 0b11_0000, 1), track(6, 0b01_0000, 1)], ..ask() };
+        let mut heard = vec![];
+        build(&mut fake, &spec, 0, 8, |n| heard.push(n)).unwrap();
+        assert_eq!((fake.n_calls, heard), (4 + 2, vec![2, 4, 4, 4, 6, 8]));
+        let all_given = Given::from_notes(&small_band().layout(), &[(0, &[]), (1, &[]), (2, &[])], 2).0;
+        fake.n_calls = 0;
+        let pattern = build(&mut fake, &PatternSpec { given: all_given, ..spec }, 0, 8, |_| ()).unwrap();
+        assert_eq!((fake.n_calls, pattern.roll.n_bars()), (0, 8));
+    }
+
+    #[test]
+    fn what_is_given_stays_and_the_rest_is_written_around_it() {
+        let layout = small_band().layout();
+        let notes = [(0, 240, 31), (360, 600, 46), (1500, 120, 33)].map(|(onset, duration, pitch)| note(onset, duration, pitch));
+        // Three bars of four steps, which repeat.
+        let (given, placed) = Given::from_notes(&layout, &[(1, &notes)], 3);
+        assert_eq!((placed.n_notes, placed.n_moved, placed.n_dropped), (2, 1, 1));
+        let all = track(Retake::ALL_TRACKS, 0b1011, 4);
+        let spec = PatternSpec { given: given.clone(), takes: vec![all], span: Span::Endless, ..ask() };
+        let (around, alone) = (built(&spec, 9), built(&PatternSpec { given: Given::default(), ..spec.clone() }, 9));
+        let greedy_bass: Vec<usize> = around[1]
+            .iter()
+            .flatten()
+            .copied()
+            .collect::<Vec<i8>>()
+            .chunks(7)
+            .map(|step| {
+                assert_eq!(step.iter().filter(|cell| **cell == i8::MIN).count(), 6);
+                step.iter().position(|cell| *cell == i8::MAX).unwrap()
+            })
+            .collect();
+        // Pitches from 30; 5 is rest, 6 hold. The second note, 46, becomes 34.
+        assert_eq!(greedy_bass[..12], [1, 6, 5, 4, 6, 6, 6, 6, 5, 5, 5, 5]);
+        assert_eq!(greedy_bass[12..24], greedy_bass[..12]);
+        assert!((0..9).all(|bar| around[0][bar] != alone[0][bar]), "the drums hear the bass");
+        let other = PatternSpec { given: Given::from_notes(&layout, &[(1, &notes[1..])], 3).0, ..spec };
+        assert_ne!(built(&other, 9)[2], around[2]);
+    }
+
+    #[test]
+    fn what_does_not_fit_the_model_is_refused() {
+        let (melody, band) = (Fake::new(tiny()), Fake::new(small_band()));
+        let layout = small_band().layout();
+        let refused = |fake: &Fake, given: Given| match Builder::new(fake, &PatternSpec { given, ..ask() }, 0, 1) {
+            Err(GenerateError::Given { reason, .. }) => reason,
+            other => panic!("{other:?}"),
+        };
+        assert!(refused(&melody, Given::from_notes(&layout, &[(1, &[])], 2).0).contains("no given track"));
+        let json = |json: &str| serde_json::from_str::<Given>(json).unwrap();
+        assert!(refused(&band, json(r#"{"known": [8], "on": []}"#)).contains("more tracks"));
+        assert!(refused(&band, json(r#"{"known": [1], "on": [3, 2]}"#)).contains("cells"));
+        assert!(refused(&band, json(r#"{"known": [1], "on": [56]}"#)).contains("cells"));
+        assert!(refused(&band, json(r#"{"known": [2], "on": [3, 17, 31]}"#)).contains("one state"));
+        assert!(refused(&band, json(r#"{"known": [2], "on": [3, 4, 17, 31, 45]}"#)).contains("one state"));
+        let many = PatternSpec { takes: vec![track(1, 1, 1); 65], ..ask() };
+        assert!(matches!(Builder::new(&band, &many, 0, 1), Err(GenerateError::Takes { .. })));
+    }
+
+    fn note(onset: i64, duration: i64, pitch: i32) -> Note {
+        Note {
+            onset: Ticks(onset),
+            duration: Ticks(duration),
+            channel: Channel::default(),
+            pitch: Pitch::new(pitch).unwrap(),
+            velocity: Velocity::clamped(80),
+        }
+    }
+
+    #[test]
+    fn a_step_that_fails_can_be_tried_again() {
+        let spec = PatternSpec { takes: vec![track(2, 0b110, 1)], ..ask() };
+        let whole = built(&spec, 5);
+        let mut fake = Fake::new(small_band());
+        let mut builder = Builder::new(&fake, &spec, 0, 5).unwrap();
+        while !builder.is_done() {
+            fake.fails_at = Some(fake.n_calls);
+            assert!(builder.step(&mut fake).is_err());
+            fake.fails_at = None;
+            builder.step(&mut fake).unwrap();
+        }
+        assert_eq!(parts(&builder.finish().unwrap()), whole);
     }
 }

@@ -81,6 +81,22 @@ pub enum GenerateError {
         /// What does not fit.
         reason: String,
     },
+    /// What is given does not fit the model.
+    #[error("model `{model}` cannot write around what is given: {reason}")]
+    Given {
+        /// Model id.
+        model: String,
+        /// What does not fit.
+        reason: String,
+    },
+    /// The model cannot do the retakes.
+    #[error("model `{model}` cannot write a part anew: {reason}")]
+    Takes {
+        /// Model id.
+        model: String,
+        /// Why not.
+        reason: String,
+    },
     /// No bars, or too many.
     #[error("a pattern of {n_bars} bars is not possible; 1 to {max}")]
     Length {

@@ -2,60 +2,167 @@
 
 use super::{
     generator::PhraseInput,
-    manifest::{Distribution, Encoding, Manifest, Scope},
+    manifest::{Distribution, Encoding, Latent, Manifest, Scope},
     pattern::PatternSpec,
 };
 use crate::music::{
     noise::{Address, Purpose},
-    note::Note,
-    roll::{RollLayout, TrackKind},
+    note::{Note, Pitch},
+    roll::{RollLayout, TrackKind, TrackLayout},
     time::TICKS_PER_STEP,
 };
 
 /// One-hot classes per half bar in [`Encoding::Triads`]: 12 major, 12 minor.
 const N_TRIADS: usize = 24;
 
-/// Inputs of the inference that yields the bars from `bar` on, after a bar with the states `previous` (empty for none).
-#[must_use]
-pub fn phrase_input(manifest: &Manifest, spec: &PatternSpec, bar: u32, previous: &[u16]) -> PhraseInput {
-    PhraseInput { latents: latents(manifest, spec, bar), conditions: conditions(manifest, spec, bar, previous) }
+/// What one inference is about: a phrase, what is known of it, and what comes before.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct View<'a> {
+    /// First bar of the phrase.
+    pub bar: u32,
+    /// Take of what the whole phrase shares.
+    pub take: u32,
+    /// Take of each track in each bar, `(n_bars, n_tracks)`; what is missing has the take of the whole.
+    pub takes: &'a [u32],
+    /// States of the first track in the bar before, `(n_steps, n_cells)`, 1 or 0; empty for none.
+    pub previous: &'a [u8],
+    /// Bars before the phrase that are there, of [`Manifest::context_bars`].
+    pub n_before: u32,
+    /// Cells of these bars, then of the phrase, `(n_before + n_bars, n_steps, n_cells)`, 1 or 0.
+    pub cells: &'a [u8],
+    /// Tracks known in the phrase's bars, `(n_bars,)`, bit `n` for track `n`. Before the phrase all are.
+    pub known: &'a [u16],
 }
 
-fn latents(manifest: &Manifest, spec: &PatternSpec, bar: u32) -> Vec<Vec<f32>> {
-    let numbered = (0_u16..).zip(&manifest.latents);
-    numbered
-        .map(|(track, latent)| {
-            let n_values = u32::try_from(latent.shape.iter().product::<usize>()).unwrap_or(0);
-            (0..n_values)
-                .map(|index| match (latent.scope, latent.distribution) {
-                    (Scope::Bar, Distribution::Normal) => {
-                        let address = Address { seed: spec.seed, take: spec.take, track, bar, step: 0, index };
-                        // Plus zero: without it no variation would leave zeros of both signs.
-                        spec.variation * address.normal(Purpose::Latent) + 0.0
-                    }
-                })
-                .collect()
+/// Inputs of the inference that yields a phrase.
+#[must_use]
+pub fn phrase_input(manifest: &Manifest, spec: &PatternSpec, view: &View<'_>) -> PhraseInput {
+    PhraseInput { latents: latents(manifest, spec, view), conditions: conditions(manifest, spec, view) }
+}
+
+fn latents(manifest: &Manifest, spec: &PatternSpec, view: &View<'_>) -> Vec<Vec<f32>> {
+    (0_u16..)
+        .zip(&manifest.latents)
+        .map(|(idx, latent)| match latent.scope {
+            Scope::Bar => {
+                let n_values = u32::try_from(latent.shape.iter().product::<usize>()).unwrap_or(0);
+                let place = |index| Address { take: view.take, track: idx, bar: view.bar, index, ..Address::default() };
+                (0..n_values).map(|index| value(latent.distribution, spec, place(index))).collect()
+            }
+            Scope::TrackBar => of_tracks_and_bars(manifest, spec, view, idx, latent),
         })
         .collect()
 }
 
-fn conditions(manifest: &Manifest, spec: &PatternSpec, bar: u32, previous: &[u16]) -> Vec<Vec<f32>> {
+fn of_tracks_and_bars(manifest: &Manifest, spec: &PatternSpec, view: &View<'_>, idx: u16, latent: &Latent) -> Vec<f32> {
+    let n_values = u32::try_from(latent.shape.last().copied().unwrap_or(0)).unwrap_or(0);
+    let n_tracks = manifest.tracks.len();
+    let mut values = Vec::with_capacity(latent.shape.iter().product());
+    for (track, track_idx) in (0_u16..).zip(0..n_tracks) {
+        for (offset, bar_idx) in (0..manifest.n_bars).zip(0_usize..) {
+            let take = view.takes.get(bar_idx * n_tracks + track_idx).copied().unwrap_or(view.take);
+            for step in 0..u16::from(manifest.n_steps) {
+                let at = Address { take, track, bar: view.bar.wrapping_add(offset), step, ..Address::default() };
+                // Above the indices of other latents: none has that many values.
+                let first = u32::from(idx) << 20;
+                values.extend((first..first + n_values).map(|index| value(latent.distribution, spec, Address { index, ..at })));
+            }
+        }
+    }
+    values
+}
+
+/// The value of a place, whose seed is the pattern's.
+fn value(distribution: Distribution, spec: &PatternSpec, at: Address) -> f32 {
+    let of_seed = |seed| match distribution {
+        Distribution::Normal => Address { seed, ..at }.normal(Purpose::Latent),
+    };
+    let own = of_seed(spec.seed);
+    let drawn = spec.morph.map_or(own, |morph| {
+        let (of_own, of_other) = morph.weights();
+        of_own * own + of_other * of_seed(morph.seed)
+    });
+    // Plus zero: without it no variation would leave zeros of both signs.
+    spec.variation * drawn + 0.0
+}
+
+fn conditions(manifest: &Manifest, spec: &PatternSpec, view: &View<'_>) -> Vec<Vec<f32>> {
+    let n_missing = manifest.context_bars.saturating_sub(view.n_before);
     let encode = |encoding: Encoding| match encoding {
-        Encoding::Triads => (0..manifest.n_bars)
-            .flat_map(|offset| spec.progression.at(bar.wrapping_add(offset)))
+        Encoding::Triads => (0..manifest.window_bars())
+            .flat_map(|idx| {
+                let bar = view.bar.wrapping_sub(manifest.context_bars).wrapping_add(idx);
+                if idx < n_missing { [None, None] } else { spec.progression.at(bar) }
+            })
             .flat_map(|chord| one_hot(chord.map(|c| c.triad().index()), N_TRIADS))
             .collect(),
         Encoding::States => {
-            let n_cells = manifest.layout().cells_of(0).len();
-            let states = previous.iter().map(|s| Some(usize::from(*s))).chain(std::iter::repeat(None));
-            states.take(usize::from(manifest.n_steps)).flat_map(|state| one_hot(state, n_cells)).collect::<Vec<f32>>()
+            let n_values = usize::from(manifest.n_steps) * manifest.layout().cells_of(0).len();
+            let states = view.previous.iter().map(|on| f32::from(*on)).chain(std::iter::repeat(0.0));
+            states.take(n_values).collect()
         }
+        Encoding::Given => given(manifest, view, n_missing),
+        Encoding::Known => known(manifest, view, n_missing),
     };
     manifest.conditions.iter().map(|c| encode(c.encoding)).collect()
 }
 
+/// The known cells of the window.
+fn given(manifest: &Manifest, view: &View<'_>, n_missing: u32) -> Vec<f32> {
+    let layout = manifest.layout();
+    let (n_cells, n_steps) = (layout.n_cells().max(1), usize::from(layout.n_steps));
+    let n_bar_cells = n_cells * n_steps;
+    let n_missing = usize::try_from(n_missing).unwrap_or(0);
+    let n_before = usize::try_from(view.n_before).unwrap_or(0);
+    let tracks_of_cells: Vec<u32> =
+        (0_u32..).zip(0..layout.tracks.len()).flat_map(|(track, idx)| layout.cells_of(idx).map(move |_| track)).collect();
+    let mut values = vec![0.0; n_missing * n_bar_cells];
+    for (bar_idx, bar) in view.cells.chunks_exact(n_bar_cells).enumerate() {
+        let known = bar_idx.checked_sub(n_before).map_or(u16::MAX, |idx| view.known.get(idx).copied().unwrap_or(0));
+        for step in bar.chunks_exact(n_cells) {
+            values.extend(step.iter().zip(&tracks_of_cells).map(|(on, track)| f32::from(on * bit_of(known, *track))));
+        }
+    }
+    values
+}
+
+/// Which tracks are known in the bars of the window, `(n_tracks, context_bars + n_bars)`.
+fn known(manifest: &Manifest, view: &View<'_>, n_missing: u32) -> Vec<f32> {
+    let times = |n: u32, tracks: u16| std::iter::repeat_n(tracks, usize::try_from(n).unwrap_or(0));
+    let bars: Vec<u16> = times(n_missing, 0).chain(times(view.n_before, u16::MAX)).chain(view.known.iter().copied()).collect();
+    (0_u32..)
+        .take(manifest.tracks.len())
+        .flat_map(|track| bars.iter().map(move |known| f32::from(bit_of(*known, track))))
+        .collect()
+}
+
+fn bit_of(tracks: u16, track: u32) -> u8 {
+    u8::from(tracks.checked_shr(track).unwrap_or(0) & 1 == 1)
+}
+
+/// Class indices as one-hot cells, `(n, n_cells)`.
+#[must_use]
+pub(super) fn one_hot_states(states: &[u16], n_cells: usize) -> Vec<u8> {
+    states.iter().flat_map(|state| (0..n_cells).map(|idx| u8::from(idx == usize::from(*state)))).collect()
+}
+
 fn one_hot(class: Option<usize>, n: usize) -> impl Iterator<Item = f32> {
     (0..n).map(move |i| if Some(i) == class { 1.0 } else { 0.0 })
+}
+
+/// The step that begins nearest to a position.
+pub(super) fn nearest_step(ticks: i64) -> i64 {
+    (ticks + TICKS_PER_STEP / 2).div_euclid(TICKS_PER_STEP)
+}
+
+/// A pitch as its place in a track's range, moved by octaves where it lies outside. Pitches that no octave brings into a range of less
+/// than twelve have none.
+pub(super) fn fold(track: &TrackLayout, pitch: Pitch) -> Option<u8> {
+    let above = i32::from(pitch.number()) - i32::from(track.lowest_pitch.number());
+    let n_pitches = i32::from(track.n_pitches);
+    // Into the nearest octave of the range.
+    let above = if above < 0 { above.rem_euclid(12) } else { above - (above - n_pitches + 12).div_euclid(12).max(0) * 12 };
+    u8::try_from(above).ok().filter(|idx| *idx < track.n_pitches)
 }
 
 /// A bar of notes as the states of a model's first track, to serve as a primer: the highest note where several sound, moved by
@@ -68,28 +175,15 @@ pub fn primer_states(layout: &RollLayout, notes: &[Note]) -> Vec<u16> {
         return Vec::new();
     };
     let (rest, hold) = (u16::from(track.n_pitches), u16::from(track.n_pitches) + 1);
-    let lowest = i32::from(track.lowest_pitch.number());
-    let highest = lowest + i32::from(track.n_pitches) - 1;
-    // Pitches that no octave brings into a range of less than twelve are left out.
-    let class_of = |note: &Note| {
-        let mut number = i32::from(note.pitch.number());
-        while number < lowest {
-            number += 12;
-        }
-        while number > highest {
-            number -= 12;
-        }
-        u16::try_from(number - lowest).ok()
-    };
-    let step_of = |ticks: i64| (ticks + TICKS_PER_STEP / 2).div_euclid(TICKS_PER_STEP);
+    let class_of = |note: &Note| fold(track, note.pitch).map(u16::from);
     // Which note each step belongs to: later ones, being higher, win.
     let mut owners: Vec<Option<(i64, u16)>> = vec![None; usize::from(layout.n_steps)];
     let mut by_height: Vec<&Note> = notes.iter().collect();
     by_height.sort_by_key(|n| (n.pitch, n.onset));
     for note in by_height {
         let Some(class) = class_of(note) else { continue };
-        let onset = step_of(note.onset.0);
-        let end = step_of(note.onset.0 + note.duration.0).max(onset + 1);
+        let onset = nearest_step(note.onset.0);
+        let end = nearest_step(note.onset.0 + note.duration.0).max(onset + 1);
         for (step, owner) in (0_i64..).zip(owners.iter_mut()) {
             if onset >= 0 && (onset..end).contains(&step) {
                 *owner = Some((onset, class));
@@ -123,10 +217,12 @@ pub fn primer_states(layout: &RollLayout, notes: &[Note]) -> Vec<u16> {
 mod tests {
     use super::*;
     use crate::{
-        generate::{manifest::tests::tiny, pattern::Span},
+        generate::{
+            manifest::tests::{small_band, tiny},
+            pattern::{Morph, Span},
+        },
         music::{
-            note::{Channel, Pitch, Velocity},
-            roll::TrackLayout,
+            note::{Channel, Velocity},
             time::Ticks,
         },
     };
@@ -139,13 +235,15 @@ mod tests {
             span: Span::Bars(4),
             progression: "C | Dm Bb7 | N.C. E".parse().unwrap(),
             primer: vec![],
+            ..PatternSpec::default()
         }
     }
 
     #[test]
     fn latents_depend_on_the_address_alone() {
         let manifest = tiny();
-        let noise = |spec: &PatternSpec, bar| latents(&manifest, spec, bar).remove(0);
+        let noise =
+            |spec: &PatternSpec, bar| latents(&manifest, spec, &View { bar, take: spec.take, ..View::default() }).remove(0);
         assert_eq!(noise(&spec(), 3), noise(&spec(), 3));
         assert_eq!(noise(&spec(), 3).len(), 7);
         assert_ne!(noise(&spec(), 3), noise(&spec(), 2));
@@ -157,9 +255,64 @@ mod tests {
     }
 
     #[test]
+    fn a_track_and_bar_keeps_its_noise_whatever_else_is_retaken() {
+        let manifest = small_band();
+        let noise = |spec: &PatternSpec, bar, takes: &[u32]| {
+            latents(&manifest, spec, &View { bar, take: 2, takes, ..View::default() }).remove(0)
+        };
+        let base = noise(&spec(), 4, &[]);
+        assert_eq!(base, noise(&spec(), 4, &[2; 6]));
+        // (n_bars, n_tracks): the second track of the second bar is at another take.
+        let other = noise(&spec(), 4, &[2, 2, 2, 2, 9, 2]);
+        let differ: Vec<usize> = (0..48).filter(|i| base[*i] != other[*i]).collect();
+        // (n_tracks, n_bars, n_steps, 2): track 1 begins at 16, its bar 1 at 24.
+        assert_eq!(differ, (24..32).collect::<Vec<_>>());
+        // By their own bar, not by the phrase's: the next phrase but one bar later holds the second bar as its first.
+        assert_eq!(noise(&spec(), 5, &[])[0..8], base[8..16]);
+        assert_ne!(base[0..8], base[8..16]);
+    }
+
+    #[test]
+    fn a_morph_mixes_two_seeds_without_losing_spread() {
+        let manifest = tiny();
+        let noise = |seed, morph| latents(&manifest, &PatternSpec { seed, morph, ..spec() }, &View::default()).remove(0);
+        let morph = |amount| Some(Morph { seed: 77, amount });
+        let (own, other) = (noise(11, None), noise(77, None));
+        assert_eq!(noise(11, morph(0.0)), own);
+        assert_eq!(noise(11, morph(1.0)), other);
+        let half = noise(11, morph(0.5));
+        for ((h, a), b) in half.iter().zip(own).zip(other) {
+            assert!((h - (a + b) * std::f32::consts::FRAC_1_SQRT_2).abs() < 1e-6);
+        }
+    }
+
+    #[test]
+    fn a_window_shows_what_is_known_and_nothing_else() {
+        let manifest = small_band();
+        // One bar before and two of the phrase, 4 steps of 14 cells each; every cell on, so that only the masks make zeros.
+        let cells = [1; 3 * 4 * 14];
+        let view = View { bar: 5, n_before: 1, cells: &cells, known: &[0b101, 0b010], ..View::default() };
+        let input = conditions(&manifest, &spec(), &view);
+        let chords: Vec<usize> = (0..6 * 24).filter(|i| input[0][*i] == 1.0).collect();
+        // Bars 4, 5, 6 of a progression of three bars: Dm Bb7, N.C. E, C.
+        assert_eq!(chords, [14, 24 + 10, 3 * 24 + 4, 4 * 24, 5 * 24]);
+        let on = |bar: usize, cell: usize| (0..4).map(|step| input[1][(bar * 4 + step) * 14 + cell]).sum::<f32>();
+        // Tracks begin at cells 0, 3, 10.
+        let shown: Vec<[f32; 3]> = (0..3).map(|bar| [on(bar, 2), on(bar, 9), on(bar, 13)]).collect();
+        assert_eq!(shown, [[4.0; 3], [4.0, 0.0, 4.0], [0.0, 4.0, 0.0]]);
+        assert_eq!(input[2], [1.0, 1.0, 0.0, /**/ 1.0, 0.0, 1.0, /**/ 1.0, 1.0, 0.0]);
+        // At the start of a chain there is nothing before.
+        let first = View { n_before: 0, cells: &cells[56..], ..view };
+        let input = conditions(&manifest, &spec(), &first);
+        assert!(input[0][..48].iter().chain(&input[1][..56]).all(|v| *v == 0.0));
+        assert_eq!(input[0][48..].iter().sum::<f32>(), 3.0);
+        assert_eq!(input[2], [0.0, 1.0, 0.0, /**/ 0.0, 0.0, 1.0, /**/ 0.0, 1.0, 0.0]);
+    }
+
+    #[test]
     fn chords_become_triads_of_the_half_bars() {
         let hot = |bar| {
-            let input = conditions(&tiny(), &spec(), bar, &[]);
+            let input = conditions(&tiny(), &spec(), &View { bar, ..View::default() });
             let ones: Vec<usize> = input[0].iter().enumerate().filter(|(_, v)| **v == 1.0).map(|(i, _)| i).collect();
             assert_eq!(input[0].len(), 48);
             ones
@@ -172,7 +325,10 @@ mod tests {
 
     #[test]
     fn the_previous_bar_is_one_hot_or_nothing() {
-        let states = |previous: &[u16]| conditions(&tiny(), &spec(), 0, previous).remove(1);
+        let states = |states: &[u16]| {
+            let previous = one_hot_states(states, 5);
+            conditions(&tiny(), &spec(), &View { previous: &previous, ..View::default() }).remove(1)
+        };
         assert!(states(&[]).iter().all(|v| *v == 0.0));
         let input = states(&[4, 0, 3, 3, 1]);
         let ones: Vec<usize> = input.iter().enumerate().filter(|(_, v)| **v == 1.0).map(|(i, _)| i).collect();

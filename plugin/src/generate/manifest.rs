@@ -19,6 +19,8 @@ const MAX_TRACKS: usize = 16;
 const MAX_PHRASE_BARS: u32 = 32;
 /// Longest chain, in bars: the worker generates and keeps whole chains.
 const MAX_CHAIN_BARS: u32 = 32;
+/// Most bars before the phrase that a network sees.
+const MAX_CONTEXT_BARS: u32 = 32;
 /// Most steps per bar.
 const MAX_STEPS: u8 = 64;
 /// Most numbers of one latent.
@@ -43,6 +45,9 @@ pub struct Manifest {
     pub n_bars: u32,
     /// Bars until the chain starts again from the primer; a multiple of `n_bars`.
     pub chain_bars: u32,
+    /// Bars before the phrase that the network sees, beside the phrase's own.
+    #[serde(default)]
+    pub context_bars: u32,
     /// Steps per bar.
     pub n_steps: u8,
     /// Steps per beat.
@@ -113,6 +118,9 @@ pub enum Distribution {
 pub enum Scope {
     /// Drawn anew for every inference, by the address of its first bar.
     Bar,
+    /// `(1, n_tracks, n_bars, n_steps, n)`: drawn for each track and bar by their own address and take, so that they keep their
+    /// values whatever else is written anew.
+    TrackBar,
 }
 
 /// A conditional input.
@@ -130,11 +138,17 @@ pub struct Condition {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Encoding {
-    /// `(1, 2 · n_bars, 24)`: one-hot triads of the half bars; root for major, 12 + root for minor (the minor chord's own root),
-    /// zeros for no chord.
+    /// `(1, 2 · (context_bars + n_bars), 24)`: one-hot triads of the half bars; root for major, 12 + root for minor (the minor
+    /// chord's own root), zeros for no chord and for bars before the chain.
     Triads,
     /// `(1, n_steps, n_cells)`: one-hot states of the previous bar's first track, as in the output; zeros for no previous bar.
     States,
+    /// `(1, context_bars + n_bars, n_steps, n_cells)`: the cells that are known, 1 where greedy decoding switches one on; zeros where
+    /// nothing is known.
+    Given,
+    /// `(1, n_tracks, context_bars + n_bars)`: 1 where the track's bar is known, else 0. What is known comes back as sure as a logit
+    /// can be; the rest is written to go with it.
+    Known,
 }
 
 /// A tensor's name and shape.
@@ -223,6 +237,9 @@ impl Manifest {
         require(i64::from(self.steps_per_beat) == STEPS_PER_BEAT, "steps_per_beat", || {
             format!("{} is not {STEPS_PER_BEAT}, the only grid that this version plays", self.steps_per_beat)
         })?;
+        require(self.context_bars <= MAX_CONTEXT_BARS, "context_bars", || {
+            format!("{} is more than {MAX_CONTEXT_BARS}", self.context_bars)
+        })?;
         require((1..=MAX_STEPS).contains(&self.n_steps), "n_steps", || format!("{} is outside 1 to {MAX_STEPS}", self.n_steps))?;
         self.check_tensors()?;
         let factor = self.calibration.temperature;
@@ -255,15 +272,25 @@ impl Manifest {
         let n_names = names.len();
         names.dedup();
         require(names.len() == n_names, "latents", || "two tensors have the same name".into())?;
+        let (n_tracks, n_cells) = (self.tracks.len(), self.layout().n_cells());
+        let n_window = usize::try_from(self.window_bars()).unwrap_or(usize::MAX);
         for latent in &self.latents {
             let n_values = latent.shape.iter().try_fold(1_usize, |n, d| n.checked_mul(*d)).unwrap_or(usize::MAX);
             require(latent.shape.first() == Some(&1) && (1..=MAX_LATENT_VALUES).contains(&n_values), "latents.shape", || {
                 format!("{:?} must begin with 1 and hold 1 to {MAX_LATENT_VALUES} values", latent.shape)
             })?;
+            let fits = latent.scope == Scope::Bar
+                || matches!(&*latent.shape, [1, t, b, s, _] if [*t, *b, *s] == [n_tracks, n_bars, n_steps]);
+            require(fits, "latents.shape", || {
+                format!(
+                    "{:?} must be [1, {n_tracks}, {n_bars}, {n_steps}, n]: tracks, bars, steps, for the scope `track_bar`",
+                    latent.shape
+                )
+            })?;
         }
         for condition in &self.conditions {
             let wanted = match condition.encoding {
-                Encoding::Triads => vec![1, 2 * n_bars, 24],
+                Encoding::Triads => vec![1, 2 * n_window, 24],
                 Encoding::States => {
                     let first = self.tracks.first().filter(|t| t.kind == TrackKind::OneOfN);
                     let first = first.ok_or_else(|| ManifestError::Field {
@@ -272,15 +299,34 @@ impl Manifest {
                     })?;
                     vec![1, n_steps, usize::from(first.n_pitches) + 2]
                 }
+                Encoding::Given => vec![1, n_window, n_steps, n_cells],
+                Encoding::Known => vec![1, n_tracks, n_window],
             };
             require(condition.shape == wanted, "conditions.shape", || {
                 format!("`{}` is {:?} but its encoding says {wanted:?}", condition.name, condition.shape)
             })?;
         }
+        let (given, known) = (self.has(Encoding::Given), self.has(Encoding::Known));
+        require(given == known, "conditions.encoding", || "`given` and `known` go together: neither says anything alone".into())?;
+        require(given || self.context_bars == 0, "context_bars", || {
+            format!("{} bars before the phrase cannot be seen without a condition `given`", self.context_bars)
+        })?;
         let wanted = vec![1, n_bars, n_steps, self.layout().n_cells()];
         require(self.output.shape == wanted, "output.shape", || {
             format!("it is {:?} but bars, steps and tracks say {wanted:?}", self.output.shape)
         })
+    }
+
+    /// Whether it has a condition of this encoding.
+    #[must_use]
+    pub fn has(&self, encoding: Encoding) -> bool {
+        self.conditions.iter().any(|c| c.encoding == encoding)
+    }
+
+    /// Bars that the network sees at once: those before the phrase and the phrase.
+    #[must_use]
+    pub fn window_bars(&self) -> u32 {
+        self.context_bars + self.n_bars
     }
 
     /// Where the cells of the output lie.
@@ -320,9 +366,30 @@ pub(crate) mod tests {
         "output": {"name": "logits", "shape": [1, 1, 5, 5]},
         "calibration": {"temperature": 0.75}, "licence": "CC0-1.0"}"#;
 
+    /// Three tracks of three kinds over 4 steps, phrases of 2 bars that see 1 bar before, chains of 6.
+    pub(crate) fn small_band() -> Manifest {
+        Manifest::from_json(SMALL_BAND).unwrap()
+    }
+
+    pub(crate) const SMALL_BAND: &str = r#"{"format": 1, "id": "small-band", "name": "Small band", "version": "1", "description": "For tests.",
+        "tracks": [{"name": "Kit", "program": 0, "drums": true, "kind": "onsets", "lowest_pitch": 36, "n_pitches": 3},
+                   {"name": "Bass", "program": 33, "kind": "one_of_n", "lowest_pitch": 30, "n_pitches": 5},
+                   {"name": "Keys", "program": 4, "kind": "onset_sustain", "lowest_pitch": 59, "n_pitches": 2}],
+        "n_bars": 2, "chain_bars": 6, "context_bars": 1, "n_steps": 4, "steps_per_beat": 4,
+        "latents": [{"name": "noise", "shape": [1, 3, 2, 4, 2], "distribution": "normal", "scope": "track_bar"}],
+        "conditions": [{"name": "chords", "shape": [1, 6, 24], "encoding": "triads"},
+                       {"name": "given", "shape": [1, 3, 4, 14], "encoding": "given"},
+                       {"name": "known", "shape": [1, 3, 3], "encoding": "known"}],
+        "output": {"name": "logits", "shape": [1, 2, 4, 14]},
+        "calibration": {"temperature": 1.5}, "licence": "CC0-1.0"}"#;
+
     fn refused(from: &str, to: &str) -> ManifestError {
-        assert!(TINY.contains(from), "{from}");
-        Manifest::from_json(&TINY.replace(from, to)).unwrap_err()
+        refused_in(TINY, from, to)
+    }
+
+    fn refused_in(json: &str, from: &str, to: &str) -> ManifestError {
+        assert!(json.contains(from), "{from}");
+        Manifest::from_json(&json.replace(from, to)).unwrap_err()
     }
 
     #[test]
@@ -360,5 +427,35 @@ pub(crate) mod tests {
         assert_eq!(refused("\"format\": 1", "\"format\": 2"), ManifestError::Format { got: 2 });
         assert!(matches!(refused("\"tracks\"", "\"track\""), ManifestError::Json(_)));
         assert!(matches!(Manifest::from_json("[]"), Err(ManifestError::Json(_))));
+    }
+
+    #[test]
+    fn a_model_that_completes_what_is_given_says_what_it_sees() {
+        let band = small_band();
+        assert_eq!((band.window_bars(), band.layout().n_cells()), (3, 14));
+        assert_eq!(tiny().context_bars, 0);
+        for (from, to, field) in [
+            ("\"context_bars\": 1", "\"context_bars\": 33", "context_bars"),
+            ("\"context_bars\": 1", "\"context_bars\": 2", "conditions.shape"),
+            ("[1, 3, 2, 4, 2]", "[1, 3, 4, 2, 2]", "latents.shape"),
+            ("[1, 3, 2, 4, 2]", "[1, 48]", "latents.shape"),
+            ("[1, 6, 24]", "[1, 4, 24]", "conditions.shape"),
+            ("[1, 3, 4, 14], \"encoding\": \"given\"", "[1, 2, 4, 14], \"encoding\": \"given\"", "conditions.shape"),
+            ("[1, 3, 3]", "[1, 3, 2]", "conditions.shape"),
+            ("\"kind\": \"onsets\"", "\"kind\": \"onset_sustain\"", "conditions.shape"),
+            (
+                ",\n                       {\"name\": \"known\", \"shape\": [1, 3, 3], \"encoding\": \"known\"}",
+                "",
+                "conditions.encoding",
+            ),
+        ] {
+            match refused_in(SMALL_BAND, from, to) {
+                ManifestError::Field { field: got, .. } => assert_eq!(got, field, "{from} -> {to}"),
+                other => panic!("{from} -> {to}: {other}"),
+            }
+        }
+        let mut blind = band;
+        blind.conditions.truncate(1);
+        assert!(matches!(blind.check(), Err(ManifestError::Field { field: "context_bars", .. })));
     }
 }

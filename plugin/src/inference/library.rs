@@ -200,6 +200,7 @@ mod tests {
                 span: Span::Bars(3),
                 progression: "Dm7 | G7 | C".parse().unwrap(),
                 primer: vec![],
+                ..PatternSpec::default()
             };
             let pattern = build(&mut generator, &spec, 0, 3, |_| ()).unwrap();
             assert!(!generator.backend().notes.iter().any(|n| n.contains("optimise")), "{:?}", generator.backend());

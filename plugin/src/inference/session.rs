@@ -251,6 +251,7 @@ mod tests {
             span: Span::Bars(4),
             progression: "Am F".parse().unwrap(),
             primer: vec![],
+            ..PatternSpec::default()
         };
         let once = build(&mut generator, &spec, 0, 4, |_| ()).unwrap();
         let mut again = OnnxGenerator::load(TINY, Trust::Embedded).unwrap();

@@ -7,7 +7,7 @@
 use super::{
     noise::{Address, Purpose},
     note::Pitch,
-    roll::{LOGIT_SCALE, RollLayout, TrackLayout},
+    roll::{LOGIT_SCALE, RollLayout, TrackKind, TrackLayout},
 };
 
 /// Largest distance of the threshold's logit from 0: beyond any stored logit (±8), so that thresholds of 0 and 1 mean always and
@@ -225,25 +225,32 @@ fn is_on(cell: i8, threshold_logit: f32, params: DecodeParams, place: Address) -
     logit + params.temperature * draw.logistic() > threshold_logit
 }
 
-/// The greedy class of the first track at every step of one bar: what a chain's next bar sees as its previous one. The class
-/// indices are the cells' own (pitches, rest, hold); nothing is merged.
+/// The cells that greedy decoding switches on, 1 where it does and else 0: what the later phrases of a chain see of the earlier
+/// ones. A one-of-n track has one such cell per step (a pitch, rest or hold); nothing is merged.
 ///
-/// **Shape** of `cells`: `(n_steps, n_cells)`, row-major, as a bar lies in a [`super::roll::LogitRoll`]; of the result: `(n_steps,)`.
+/// **Shape** of `cells` and of the result: `(n, n_cells)` for any number of steps, row-major, as they lie in a
+/// [`super::roll::LogitRoll`].
 #[must_use]
-pub fn greedy(layout: &RollLayout, cells: &[i8]) -> Vec<u16> {
-    let range = layout.cells_of(0);
-    let n_pitches = layout.tracks.first().map_or(0, |t| usize::from(t.n_pitches));
-    cells
-        .chunks_exact(layout.n_cells().max(1))
-        .take(usize::from(layout.n_steps))
-        .map(|step| u16::try_from(largest(step.get(range.clone()).unwrap_or(&[]), n_pitches, 0.0)).unwrap_or(0))
-        .collect()
+pub fn greedy(layout: &RollLayout, cells: &[i8]) -> Vec<u8> {
+    let mut on = Vec::with_capacity(cells.len());
+    for step in cells.chunks_exact(layout.n_cells().max(1)) {
+        for (track_idx, track) in layout.tracks.iter().enumerate() {
+            let cells = step.get(layout.cells_of(track_idx)).unwrap_or(&[]);
+            match track.kind {
+                TrackKind::OneOfN => {
+                    let class = largest(cells, usize::from(track.n_pitches), 0.0);
+                    on.extend((0..cells.len()).map(|idx| u8::from(idx == class)));
+                }
+                TrackKind::OnsetSustain | TrackKind::Onsets => on.extend(cells.iter().map(|cell| u8::from(*cell > 0))),
+            }
+        }
+    }
+    on
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::music::roll::TrackKind;
 
     fn track(kind: TrackKind, lowest: i32, n_pitches: u8) -> TrackLayout {
         TrackLayout { kind, lowest_pitch: Pitch::new(lowest).unwrap(), n_pitches, merge_repeats: false }
@@ -371,10 +378,17 @@ mod tests {
     }
 
     #[test]
-    fn greedy_reads_the_first_track_of_a_bar() {
-        let layout =
-            RollLayout { n_steps: 3, tracks: vec![track(TrackKind::OneOfN, 60, 2), track(TrackKind::OnsetSustain, 40, 1)] };
-        let cells = [0, 5, 1, 1, 99, 99, /**/ 0, 0, 7, 1, 99, 99, /**/ -3, -3, -9, 2, 99, 99];
-        assert_eq!(greedy(&layout, &cells), [1, 2, 3]);
+    fn greedy_cells_are_what_the_greedy_knobs_play() {
+        let layout = RollLayout {
+            n_steps: 3,
+            tracks: vec![track(TrackKind::OneOfN, 60, 2), track(TrackKind::OnsetSustain, 40, 1), track(TrackKind::Onsets, 36, 3)],
+        };
+        let cells = [[0, 5, 1, 1, 99, -1, 0, 1, 9], [0, 0, 7, 1, 0, 3, -128, 127, 0], [-3, -3, -9, 2, 1, 1, -5, -5, -5]];
+        let want = [[0, 1, 0, 0, 1, 0, 0, 1, 1], [0, 0, 1, 0, 0, 1, 0, 1, 0], [0, 0, 0, 1, 1, 1, 0, 0, 0]];
+        assert_eq!(greedy(&layout, &cells.concat()), want.concat());
+        for (step, on) in cells.iter().zip(want) {
+            let sets = onset_sustain(&layout.tracks[1], &step[4..6], DecodeParams::greedy(), place(3), u128::MAX);
+            assert_eq!(sets, StepSets { onsets: u128::from(on[4]) << 40, sustains: u128::from(on[5]) << 40 });
+        }
     }
 }

@@ -106,6 +106,21 @@ impl Address {
     }
 }
 
+/// Weights of two values for a way from the first (0) to the second (1): a quarter of a circle, so that a mixture of two independent
+/// Gaussian values spreads as each of them does.
+///
+/// # Source
+/// White, "Sampling generative networks" (2016): spherical interpolation, whose angle is a right one between independent Gaussian
+/// vectors, but for their finite length. With the angle fixed, every value is a function of its own address still.
+#[must_use]
+pub fn quarter_circle(amount: f32) -> (f32, f32) {
+    if amount >= 1.0 {
+        return (0.0, 1.0);
+    }
+    let angle = std::f32::consts::FRAC_PI_2 * amount.max(0.0);
+    (libm::cosf(angle), libm::sinf(angle))
+}
+
 /// 52 random bits. The bounds cost a few instructions where the values cost logarithms: most cells of a roll lose by the bound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Draw(u64);
@@ -176,6 +191,16 @@ mod tests {
         assert!((mean(&|d| d.uniform()) - 0.5).abs() < 0.005);
         assert!((mean(&|d| f64::from(d.gumbel())) - 0.577_2).abs() < 0.02);
         assert!(mean(&|d| f64::from(d.logistic())).abs() < 0.03);
+    }
+
+    #[test]
+    fn a_quarter_circle_ends_at_its_values_and_keeps_the_spread() {
+        assert_eq!((quarter_circle(0.0), quarter_circle(1.0)), ((1.0, 0.0), (0.0, 1.0)));
+        assert_eq!(quarter_circle(f32::NAN), (1.0, 0.0));
+        for hundredth in 0_u8..=100 {
+            let (own, other) = quarter_circle(f32::from(hundredth) / 100.0);
+            assert!((own * own + other * other - 1.0).abs() < 1e-6, "{hundredth}");
+        }
     }
 
     #[test]

@@ -75,6 +75,7 @@ pub fn pattern(key: u64, span: Span, progression: &str, roll: LogitRoll) -> Patt
             span,
             progression: progression.parse().unwrap(),
             primer: Vec::new(),
+            ..PatternSpec::default()
         },
         model: ModelId { id: "test".into(), sha256: String::new() },
         first_bar: 0,

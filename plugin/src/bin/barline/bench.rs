@@ -64,6 +64,7 @@ fn bench_model(args: &BenchArgs, library: &Library, name: &str) -> Result<(), Cl
         span: Span::Bars(8),
         progression: DEFAULT_CHORDS.parse().unwrap_or_else(|_| Progression::none()),
         primer: Vec::new(),
+        ..PatternSpec::default()
     };
     let phrase_bars = generator.manifest().n_bars.max(1);
     let mut times = Vec::new();

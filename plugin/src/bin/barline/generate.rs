@@ -132,6 +132,7 @@ pub fn run(args: &GenerateArgs) -> Result<(), CliError> {
             span: if args.is_finite() { Span::Bars(args.bars) } else { Span::Endless },
             progression: args.chords.clone(),
             primer: states.clone(),
+            ..PatternSpec::default()
         };
         let on_bars = |n| {
             if !in_many {

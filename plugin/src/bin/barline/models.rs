@@ -75,6 +75,7 @@ fn verify(library: &Library, model: &str) -> Result<String, CliError> {
         span: Span::Endless,
         progression: Progression::none(),
         primer: Vec::new(),
+        ..PatternSpec::default()
     };
     let n_bars = generator.manifest().n_bars;
     let pattern = build(&mut generator, &spec, 0, n_bars, |_| ())?;
