@@ -562,18 +562,21 @@ impl TrackFrame<'_> {
         self.layout.kind == TrackKind::Onsets
     }
 
-    /// The track's cells at a step of the song, and the place of its noise.
-    fn cells(&self, grid: GridStep) -> Option<(&[i8], Address)> {
+    /// The track's cells at a step of the song, how they are decoded, and the place of their noise.
+    fn cells(&self, grid: GridStep) -> Option<(&[i8], DecodeParams, Address)> {
         let place = Place::of(self.frame.pattern, grid.bar)?;
         let roll = &self.frame.pattern.roll;
         let step_idx = usize::try_from(grid.step).ok()?.checked_rem(usize::from(roll.layout().n_steps))?;
         let cells = roll.step(place.roll_bar, step_idx).get(roll.layout().cells_of(self.track_idx))?;
-        Some((cells, self.frame.address(self.number(), grid, place.address_bar, None)))
+        // What is given sounds as it is: it is nobody's guess.
+        let is_given = self.frame.pattern.spec.given.is_known(self.track_idx, place.address_bar);
+        let params = if is_given { DecodeParams::greedy() } else { self.params };
+        Some((cells, params, self.frame.address(self.number(), grid, place.address_bar, None)))
     }
 
     fn state(&self, grid: GridStep) -> Option<StepState> {
-        let (cells, at) = self.cells(grid)?;
-        Some(decode::one_of_n(self.layout, cells, self.params, at))
+        let (cells, params, at) = self.cells(grid)?;
+        Some(decode::one_of_n(self.layout, cells, params, at))
     }
 
     /// What begins at a step, and what goes on of `active`.
@@ -585,12 +588,12 @@ impl TrackFrame<'_> {
                 StepState::Rest => Sets::default(),
             }),
             TrackKind::OnsetSustain => {
-                let (cells, at) = self.cells(grid)?;
-                Some(decode::onset_sustain(self.layout, cells, self.params, at, active))
+                let (cells, params, at) = self.cells(grid)?;
+                Some(decode::onset_sustain(self.layout, cells, params, at, active))
             }
             TrackKind::Onsets => {
-                let (cells, at) = self.cells(grid)?;
-                Some(Sets { onsets: decode::onsets(self.layout, cells, self.params, at), sustains: 0 })
+                let (cells, params, at) = self.cells(grid)?;
+                Some(Sets { onsets: decode::onsets(self.layout, cells, params, at), sustains: 0 })
             }
         }
     }
@@ -659,7 +662,7 @@ impl TrackFrame<'_> {
                 },
                 TrackKind::OnsetSustain => self
                     .cells(grid)
-                    .map_or((false, false), |(cells, at)| decode::onset_sustain_of(self.layout, cells, raw, self.params, at)),
+                    .map_or((false, false), |(cells, params, at)| decode::onset_sustain_of(self.layout, cells, raw, params, at)),
                 TrackKind::Onsets => (false, false),
             };
             let goes_on = if begins { self.layout.merge_repeats } else { goes_on };
@@ -694,13 +697,16 @@ impl TrackFrame<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::music::{
-        roll::{LogitRoll, RollLayout},
-        scale::Key,
-    };
     use crate::player::{
         render, render_parts,
         testing::{Rng, band, check_ledger, doubtful, drums, mono, pattern, poly, random_knobs, written},
+    };
+    use crate::{
+        generate::Given,
+        music::{
+            roll::{LogitRoll, RollLayout},
+            scale::Key,
+        },
     };
 
     const FOUR: fn() -> TimeSignature = TimeSignature::default;
@@ -961,6 +967,25 @@ mod tests {
         sequencer.release(Ticks(4 * 1920), &mut |e| events.push(e));
         check_ledger(&events);
         events
+    }
+
+    #[test]
+    fn what_is_given_sounds_as_it_is() {
+        let mut pattern = doubtful(3, band(), 4, "N.C.");
+        let greedy = lanes(|_| {});
+        let wild = Knobs { temperature: 2.0, threshold: 0.35, ..lanes(|l| l.iter_mut().for_each(|lane| lane.density = 2.0)) };
+        let of = |pattern: &Pattern, knobs: &Knobs, idx| {
+            let parts = render_parts(pattern, knobs, FOUR(), 4);
+            parts.into_iter().filter(|(part, _)| *part == Part::Track(idx)).map(|(_, note)| note).collect::<Vec<_>>()
+        };
+        let greedy = Knobs { temperature: 0.0, ..greedy };
+        for idx in 0..5 {
+            let want = of(&pattern, &greedy, idx);
+            assert_ne!(of(&pattern, &wild, idx), want);
+            pattern.spec.given = Given::from_notes(pattern.roll.layout(), &[(usize::from(idx), &[])], 2).0;
+            assert_eq!(of(&pattern, &wild, idx), want);
+            pattern.spec.given = Given::default();
+        }
     }
 
     #[test]
