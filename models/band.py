@@ -1,7 +1,7 @@
 """The band: one operation that completes whatever is missing of a phrase for five tracks.
 
 A window is 8 bars: 4 of context, 4 of the phrase. Given any known tracks and bars of it and a chord per half bar, `TrackNet` writes
-one track's missing steps, one after another: the notes that begin (lowest first), then how long each lasts. `BandSampler` does so
+one track's missing steps, one after another: what begins, from the lowest note up, and how long it lasts. `BandSampler` does so
 for the five tracks in turn, each seeing those before it, inside one graph; writing from nothing, re-rolling a track or a bar,
 locking and accompanying are the same graph with other masks.
 
@@ -28,11 +28,13 @@ N_DRUMS = len(DRUM_PITCHES)
 DURATIONS = (1, 2, 3, 4, 6, 8, 12, 16, 32, 64)  # steps; others count as the nearest
 LAGS = (16, 32, 64)  # how far back a track looks at itself: one, two, four bars
 N_AHEAD = 8  # steps of rhythm seen after each lag
-N_SLOTS = (4, 1, 5, 5, 5)  # most notes that begin on one step, per track
-N_NOISE = 2 * max(N_SLOTS)  # numbers per step: a uniform for each note, and for each duration
+MAX_NOTES = (4, 1, 5, 5, 5)  # most notes that begin on one step, per track
+N_NOISE = 5  # numbers per step: begin, lowest note, shape, duration of the lowest, of the others
+N_LOW_RANK = 32
+N_BLOCK = 32
 FOLLOW_DECAY = 0.75
 N_INTERVALS = 2 * N_PITCHES - 1
-N_RISES = 36  # largest interval between two neighbouring notes of a chord that has a score of its own
+N_RISES = 36  # how far above the lowest note a chord reaches
 # Drum cells of the host are contiguous pitches; classes lie at their own pitch among them.
 DRUM_LOWEST = min(DRUM_PITCHES)
 N_DRUM_CELLS = max(DRUM_PITCHES) - DRUM_LOWEST + 1
@@ -103,15 +105,14 @@ class Content(nn.Module):
 
     def pitched(self, onset, sounding, degrees):
         """onset, sounding (..., 72), degrees (..., 12, 12) of `Harmony.degree_map` -> (..., 29)."""
-        begins = self.harmony.degrees(onset, degrees).clamp(max=1)
-        sounds = self.harmony.degrees(sounding, degrees).clamp(max=1)
+        both = torch.stack([onset, sounding], -2) @ self.harmony.folding @ degrees.transpose(-1, -2)
         n = onset.sum(-1, keepdim=True)
         any_onset = n.clamp(max=1)
         held = sounding.sum(-1, keepdim=True).clamp(max=1) * (1 - any_onset)
         heights = onset * self.harmony.heights
         highest = heights.amax(-1, keepdim=True)
         lowest = any_onset * (1 - (onset * (1 - self.harmony.heights)).amax(-1, keepdim=True))
-        return torch.cat([begins, sounds, any_onset, held, n / 4, lowest, highest], -1)
+        return torch.cat([both.clamp(max=1).flatten(-2), any_onset, held, n / 4, lowest, highest], -1)
 
     @staticmethod
     def drums(onset):
@@ -158,131 +159,130 @@ def shifted(x, offset):
 class TrackNet(nn.Module):
     """Writes the missing steps of one track; `targets` are the tracks that share these weights.
 
-    Per step: a GRU reads the surroundings, its own last step, what still sounds, itself one, two and four bars ago with the
-    rhythm that followed there, and how well it has followed each so far. Notes are drawn lowest first until none is; scores are
-    sums of absolute pitch, degree of the chord, interval from the last lowest note, and gates that copy from the lags.
+    Per step a GRU reads the surroundings, its own last step, what still sounds, itself one, two and four bars ago with the rhythm
+    that followed there, and how well it has followed each so far. Then it decides: does anything begin; which note is the lowest
+    (for drums: which set of drums); which *shape* of intervals stands on it; how long the lowest and the others last. Scores of
+    pitches are sums of absolute pitch, degree of the chord, interval from the last lowest note, and gates that copy from the lags.
+
+    `shapes` (n_shapes, 36) or (n_sets, 16) 0/1: the chords above a lowest note, or the sets of drums, that the training songs use.
     """
 
-    def __init__(self, targets, n_hidden, n_surroundings, dropout):
+    def __init__(self, targets, n_hidden, n_surroundings, dropout, shapes):
         super().__init__()
         self.targets = tuple(targets)
         self.pitched = is_pitched(self.targets[0])
-        self.n_slots = N_SLOTS[self.targets[0]]
+        self.mono = self.targets == (BASS,)
         self.n_values = N_PITCHES if self.pitched else N_DRUMS
         self.n_own = Content.N_PITCHED if self.pitched else Content.N_DRUMS
         self.harmony = Harmony()
         self.content = Content(self.harmony)
         self.around = Surroundings(n_surroundings, len(self.targets), dropout)
-        n_lag = self.n_own + 2 * N_AHEAD
-        n_input = self.n_own + (12 if self.pitched else 0) + len(LAGS) * n_lag + 2 * len(LAGS)
+        n_input = (self.n_own + (12 if self.pitched else 0) + len(LAGS) * (self.n_own + 2 * N_AHEAD) + self.n_kinds * len(LAGS))
         self.gates = nn.Linear(n_surroundings, 3 * n_hidden)
         self.own = nn.Linear(n_input, 3 * n_hidden, bias=False)
         self.start = nn.Linear(n_surroundings, n_hidden)
         self.cell = GruCell(n_hidden)
         self.dropout = nn.Dropout(dropout)
-        n, lags = self.n_values, len(LAGS)
-        self.first = nn.Linear(n_hidden, n + 1)
-        self.first_lag = nn.Linear(n_hidden, 2 * lags)  # copy the onsets of a lag, or its silence
-        if self.pitched:
-            self.first_degree = nn.Linear(n_hidden, 12 + lags)  # degrees, and copying a lag's degrees
-            self.first_interval = nn.Linear(n_hidden, N_INTERVALS)
-            self.duration = nn.Linear(n_hidden, len(DURATIONS))
-            self.duration_next = nn.Linear(len(DURATIONS) + 1, len(DURATIONS), bias=False)
-            self.duration_degree = nn.Linear(12, len(DURATIONS), bias=False)
-        if self.n_slots > 1:
-            self.later = nn.Linear(n_hidden, n + 1)
-            self.later_lag = nn.Linear(n_hidden, 2 * lags)
-            self.later_hidden = nn.Linear(n_hidden, 64)
-            self.later_chosen = nn.Linear((12 if self.pitched else n) + self.n_slots, 64, bias=False)
-            if self.pitched:
-                self.later_degree = nn.Linear(n_hidden, 12 + lags)
-                self.later_rise = nn.Linear(n_hidden, N_RISES)
-                self.later_out = nn.Linear(64, 12 + 1)
-            else:
-                self.later_out = nn.Linear(64, n + 1)
-        idx = torch.arange(n)
-        self.register_buffer("above", (idx[None] > idx[:, None]).float(), persistent=False)  # [last, candidate]
+        self.heads = nn.Linear(n_hidden, sum(self.head_sizes.values()))
+        self.register_buffer("shapes", shapes.float())
+        if not self.mono:
+            n_members = N_RISES if self.pitched else N_DRUMS
+            self.shape_out = nn.Linear(N_LOW_RANK, len(shapes))
+            self.n_members = n_members
+        if self.pitched and not self.mono:
+            self.others_after = nn.Linear(len(DURATIONS), len(DURATIONS), bias=False)
+        idx = torch.arange(N_PITCHES)
+        # interval from a reference (row) to a pitch (column); the pitches above a lowest one; and back
         self.register_buffer("interval_idx", (idx[None] - idx[:, None] + N_PITCHES - 1).reshape(-1), persistent=False)
-        self.register_buffer("rise_idx", (idx[None] - idx[:, None]).clamp(0, N_RISES).reshape(-1), persistent=False)
-        self.register_buffer("steps", torch.tensor(DURATIONS).float(), persistent=False)
+        self.register_buffer("above_idx", (idx[:, None] + 1 + torch.arange(N_RISES)[None]).reshape(-1), persistent=False)
+        rise = idx[None] - idx[:, None]
+        self.register_buffer("rise_idx", torch.where((rise >= 1) & (rise <= N_RISES), rise - 1, N_RISES).reshape(-1),
+                             persistent=False)
+        self.register_buffer("steps", torch.tensor(DURATIONS).float().unsqueeze(-1), persistent=False)
+        # what two steps are compared by: onsets, any onset, and (pitched) degrees that begin
+        compare = torch.zeros(self.n_own + self.n_values, self.n_kinds)
+        compare[self.n_own:, 0] = 1
+        compare[24 if self.pitched else self.n_own - 1, 1] = 1
+        if self.pitched:
+            compare[:12, 2] = 1
+        self.register_buffer("compare", compare, persistent=False)
 
-    # Features -----------------------------------------------------------------------------------------------------
+    @property
+    def n_kinds(self):
+        """In how many ways a step is compared with its lags."""
+        return 3 if self.pitched else 2
+
+    @property
+    def head_sizes(self):
+        """Outputs of the one linear layer over the hidden state, by use."""
+        lags = len(LAGS)
+        sizes = {"begin": 1, "begin_lag": lags}
+        if not self.pitched:
+            return sizes | {"drum": N_DRUMS, "drum_lag": lags, "shape": N_LOW_RANK}
+        sizes |= {"low": N_PITCHES, "low_lag": lags, "low_degree": 12, "low_degree_lag": lags, "interval": N_INTERVALS,
+                  "duration": len(DURATIONS)}
+        if not self.mono:
+            sizes |= {"high": N_PITCHES, "high_lag": lags, "high_degree": 12, "high_degree_lag": lags, "rise": N_RISES,
+                      "shape": N_LOW_RANK, "others": len(DURATIONS)}
+        return sizes
+
+    def decide(self, hidden):
+        """hidden (N, H) -> the heads by name."""
+        return dict(zip(self.head_sizes, self.heads(hidden).split(list(self.head_sizes.values()), -1)))
 
     def own_content(self, onset, sounding, degrees):
         """The features of this track itself at steps, as in `Content`."""
         return self.content.pitched(onset, sounding, degrees) if self.pitched else self.content.drums(onset)
 
     def rhythm_of(self, own):
-        """(..., n_own) -> (..., 2): any onset, held."""
+        """(..., n_own) -> (..., 2): any onset, held (never, for drums)."""
         if self.pitched:
             return own[..., 24:26]
-        return torch.cat([own[..., -1:], torch.zeros_like(own[..., -1:])], -1)
+        return torch.cat([own[..., -1:], 0 * own[..., -1:]], -1)
 
-    # Heads ----------------------------------------------------------------------------------------------------------
+    # Scores, shared by training and sampling ------------------------------------------------------------------------
 
-    def copied(self, head, hidden, lag_onsets):
-        """Scores (N, n + 1) that copy the onsets of the lags, or their silence; lag_onsets (N, 3, n)."""
-        weights = head(hidden)
-        onset_weight, none_weight = weights[:, :len(LAGS)], weights[:, len(LAGS):]
-        silent = 1 - lag_onsets.sum(-1).clamp(max=1)
-        copied = (onset_weight.unsqueeze(1) @ lag_onsets).squeeze(1)
-        return torch.cat([copied, (none_weight * silent).sum(-1, keepdim=True)], -1)
+    def begin_scores(self, heads, lag_any):
+        """Log-odds that anything begins: lag_any (N, 3) -> (N, 1)."""
+        return heads["begin"] + (heads["begin_lag"] * (2 * lag_any - 1)).sum(-1, keepdim=True)
 
-    def by_degree(self, head, hidden, lag_degrees, degrees):
-        """Scores (N, 72) by degree of the chord, with copies of the lags' degrees; lag_degrees (N, 3, 12)."""
-        out = head(hidden)
-        score = out[:, :12] + (out[:, 12:].unsqueeze(1) @ lag_degrees).squeeze(1)
-        return self.harmony.pitches(score, degrees)
+    def pitch_scores(self, heads, name, lag_pitches, lag_degrees, degrees):
+        """Scores of pitches (N, 72) by the heads called `name`: lag_pitches (N, 3, 72), lag_degrees (N, 3, 12)."""
+        by_degree = heads[f"{name}_degree"].unsqueeze(1) + heads[f"{name}_degree_lag"].unsqueeze(1) @ lag_degrees
+        return (heads[name].unsqueeze(1) + heads[f"{name}_lag"].unsqueeze(1) @ lag_pitches
+                + by_degree @ degrees @ self.harmony.folding.T).squeeze(1)
 
-    def first_scores(self, hidden, lag_onsets, lag_degrees, degrees, reference, gathered):
-        """Scores of the first note (N, n + 1), the last for none; `reference` (N, 72) the last lowest note."""
-        scores = self.first(hidden) + self.copied(self.first_lag, hidden, lag_onsets)
-        if not self.pitched:
-            return scores
-        pitches = self.by_degree(self.first_degree, hidden, lag_degrees, degrees)
-        table = self.first_interval(hidden)
+    def interval_scores(self, heads, reference, gathered):
+        """Scores of pitches (N, 72) by their interval from `reference` (N, 72), the last lowest note, one-hot or 0."""
+        table = heads["interval"]
         if gathered:
-            start = reference.argmax(-1, keepdim=True)
-            idx = torch.arange(N_PITCHES) - start + N_PITCHES - 1
-            pitches = pitches + table.gather(-1, idx) * reference.sum(-1, keepdim=True)
-        else:
-            placed = table[:, self.interval_idx].reshape(-1, N_PITCHES, N_PITCHES)
-            pitches = pitches + (reference.unsqueeze(1) @ placed).squeeze(1)
-        return scores + F.pad(pitches, (0, 1))
+            idx = torch.arange(N_PITCHES) - reference.argmax(-1, keepdim=True) + N_PITCHES - 1
+            return table.gather(-1, idx) * reference.sum(-1, keepdim=True)
+        return (reference.unsqueeze(1) @ table[:, self.interval_idx].reshape(-1, N_PITCHES, N_PITCHES)).squeeze(1)
 
-    def later_base(self, hidden, lag_onsets, lag_degrees, degrees):
-        """What the scores of all later notes of a step share: (N, n + 1)."""
-        scores = self.later(hidden) + self.copied(self.later_lag, hidden, lag_onsets)
-        if not self.pitched:
-            return scores
-        return scores + F.pad(self.by_degree(self.later_degree, hidden, lag_degrees, degrees), (0, 1))
+    def rises(self, scores, low, gathered):
+        """Scores of pitches (N, 72) -> of the 36 pitches above `low` (N, 72) one-hot; 0 beyond the range."""
+        padded = F.pad(scores, (0, N_RISES))
+        if gathered:
+            return padded.gather(-1, low.argmax(-1, keepdim=True) + 1 + torch.arange(N_RISES))
+        return (low.unsqueeze(1) @ padded[:, self.above_idx].reshape(-1, N_PITCHES, N_RISES)).squeeze(1)
 
-    def later_scores(self, base, seen, chosen, last, order, degrees, rise):
-        """Scores of the next note above `last`: base (N, n + 1), seen (N, 64), chosen and last (N, n), order (N, n_slots) one-hot,
-        rise (N, n, n) or a function of `last`.
-        """
-        said = self.harmony.degrees(chosen, degrees).clamp(max=1) if self.pitched else chosen
-        u = torch.relu(seen + self.later_chosen(torch.cat([said, order], -1)))
-        out = self.later_out(u)
-        if self.pitched:
-            pitches = self.harmony.pitches(out[:, :12], degrees) + rise(last)
-            out = torch.cat([pitches, out[:, 12:]], -1)
-        not_above = 1 - last @ self.above
-        return base + out + F.pad(not_above, (0, 1)) * -40.0
+    def shape_scores(self, heads, members):
+        """Scores of the shapes (N, n_shapes): the sum of their members' scores (N, 36 or 16), and what is learnt of each."""
+        return members @ self.shapes.T + self.shape_out(torch.tanh(heads["shape"]))
 
-    def duration_scores(self, hidden, before, chosen_one, degrees):
-        """Scores of a note's duration (N, 10): `before` (N, 10) the duration of the note below it, 0 for the lowest."""
-        later = before.sum(-1, keepdim=True)
-        degree = self.harmony.degrees(chosen_one, degrees)
-        return self.duration(hidden) + self.duration_next(torch.cat([before, later], -1)) + self.duration_degree(degree)
+    def drum_scores(self, heads, lag_onsets):
+        """Scores of the drums (N, 16): lag_onsets (N, 3, 16)."""
+        return heads["drum"] + (heads["drum_lag"].unsqueeze(1) @ (2 * lag_onsets - 1)).squeeze(1)
 
     # Teacher forcing ------------------------------------------------------------------------------------------------
 
-    def log_prob(self, features, onset, sounding, duration, triads):
+    def log_prob(self, features, onset, sounding, shape, duration, triads):
         """Log-likelihood of each step of the phrase: (B, 64).
 
-        features (B, 128, F) of `window_features`; onset, sounding (B, 128, n) of this track, true everywhere (zeros where there is
-        no context); duration (B, 64, n) class of each onset of the phrase; triads (B, 128, 24).
+        features (B, 128, F) of `Band.features`; onset, sounding (B, 128, n) of this track, true everywhere (zeros where there is
+        no context); shape (B, 64) index among `shapes`; duration (B, 64, 2) classes of the lowest and the other notes, the second
+        -1 without others; triads (B, 128, 24).
         """
         n_batch = len(onset)
         roots, _ = self.harmony.roots(triads)
@@ -290,25 +290,17 @@ class TrackNet(nn.Module):
         own = self.own_content(onset, sounding, degrees)  # (B, 128, n_own)
         around = self.around(features)  # (B, 64, S)
         phrase = slice(N_CONTEXT, None)
+        here = degrees[:, phrase] if self.pitched else None
         inputs = [own[:, N_CONTEXT - 1:-1]]
-        here = degrees[:, phrase].flatten(0, 1) if self.pitched else None
         if self.pitched:
-            still = (sounding * (1 - onset))[:, phrase].flatten(0, 1)
-            inputs.append(self.harmony.degrees(still, here).clamp(max=1).reshape(n_batch, N_PHRASE, 12))
+            inputs.append(self.harmony.degrees((sounding * (1 - onset))[:, phrase], here).clamp(max=1))
+        lags = [slice(N_CONTEXT - lag, N_WINDOW - lag) for lag in LAGS]
+        inputs += [own[:, at] for at in lags]
         rhythm = self.rhythm_of(own)
-        follow, lag_onsets, lag_degrees = [], [], []
-        any_onset = rhythm[..., :1]
-        for lag in LAGS:
-            at = slice(N_CONTEXT - lag, N_WINDOW - lag)
-            inputs.append(own[:, at])
-            lag_onsets.append(onset[:, at])
-            lag_degrees.append(own[:, at, :12])
-            for ahead in range(1, N_AHEAD + 1):
-                inputs.append(rhythm[:, N_CONTEXT - lag + ahead:N_WINDOW - lag + ahead])
-            same = 1 - (onset[:, phrase] - onset[:, at]).abs().sum(-1, keepdim=True).clamp(max=1)
-            same_rhythm = 1 - (any_onset[:, phrase] - any_onset[:, at]).abs()
-            follow.append(torch.cat([same, same_rhythm], -1))
-        inputs.append(followed(torch.cat(follow, -1)))
+        inputs += [rhythm[:, N_CONTEXT - lag + ahead:N_WINDOW - lag + ahead] for lag in LAGS for ahead in range(1, N_AHEAD + 1)]
+        both = torch.cat([own, onset], -1)
+        differs = [((both[:, phrase] - both[:, at]).abs() @ self.compare).clamp(max=1) for at in lags]
+        inputs.append(followed(1 - torch.cat(differs, -1)))
         gates = self.gates(around) + self.own(torch.cat(inputs, -1))
         hidden = torch.tanh(self.start(around[:, 0]))
         out = []
@@ -316,57 +308,50 @@ class TrackNet(nn.Module):
             hidden = self.cell(gates_t, hidden)
             out.append(hidden)
         hidden = self.dropout(torch.stack(out, 1)).flatten(0, 1)  # (N, H)
-        lag_onsets = torch.stack(lag_onsets, 2).flatten(0, 1)
-        lag_degrees = torch.stack(lag_degrees, 2).flatten(0, 1)
+
         truth = onset[:, phrase].flatten(0, 1)  # (N, n)
-        reference = lowest_before(onset).flatten(0, 1) if self.pitched else None
-        scores = self.first_scores(hidden, lag_onsets, lag_degrees, here, reference, gathered=True)
-        rank = truth.cumsum(-1) * truth  # 1 for the lowest onset, 2 for the next
-        n_onsets = truth.sum(-1)
-        durations = duration.flatten(0, 1) if self.pitched else None
-        total = 0
-        before = None
-        # Later notes matter only on steps with onsets, a fraction of all: computed there alone.
-        for slot in range(self.n_slots):
-            if slot == 0:
-                rows, base = None, None
-            else:
-                rows = torch.nonzero(n_onsets >= slot).squeeze(-1)
-                if not len(rows):
-                    break
-                some = hidden[rows]
-                here_rows = here[rows] if self.pitched else None
-                base = self.later_base(some, lag_onsets[rows], lag_degrees[rows], here_rows)
-                chosen = truth[rows] * (rank[rows] <= slot)
-                last = (rank[rows] == slot).float()
-                order = F.one_hot(torch.full((len(rows),), slot), self.n_slots).float()
-                rise = None
-                if self.pitched:
-                    table = F.pad(self.later_rise(some), (1, 0))
-
-                    def rise(at, table=table):
-                        return table.gather(-1, (torch.arange(N_PITCHES) - at.argmax(-1, keepdim=True)).clamp(0, N_RISES))
-
-                scores = self.later_scores(base, self.later_hidden(some), chosen, last, order, here_rows, rise)
-            pick = (rank if rows is None else rank[rows]) == slot + 1
-            any_pick = pick.any(-1)
-            target = torch.where(any_pick, pick.float().argmax(-1), self.n_values)
-            lp = torch.log_softmax(scores.float(), -1).gather(-1, target.unsqueeze(-1)).squeeze(-1)
+        begins = truth.any(-1)
+        lag_any = torch.stack([rhythm[:, at, 0] for at in lags], -1).flatten(0, 1)
+        heads = self.decide(hidden)
+        total = F.logsigmoid(self.begin_scores(heads, lag_any).float()[:, 0] * (2.0 * begins - 1))
+        # All further decisions matter only where something begins, a fraction of the steps.
+        rows = torch.nonzero(begins).squeeze(-1)
+        if len(rows):
+            some = {name: value[rows] for name, value in heads.items()}
+            lag_onsets = torch.stack([onset[:, at] for at in lags], 2).flatten(0, 1)[rows]
+            shape = shape.flatten()[rows]
             if self.pitched:
-                at = torch.nonzero(any_pick).squeeze(-1)
-                where_at = at if rows is None else rows[at]
-                one = pick[at].float()
-                if slot == 0:
-                    below = torch.zeros(len(at), len(DURATIONS))
-                else:
-                    idx = (durations[where_at] * (rank[where_at] == slot)).sum(-1)
-                    below = F.one_hot(idx, len(DURATIONS)).float()
-                own_class = (durations[where_at] * pick[at]).sum(-1)
-                d_scores = self.duration_scores(hidden[where_at], below, one, here[where_at])
-                d_lp = torch.log_softmax(d_scores.float(), -1).gather(-1, own_class.unsqueeze(-1)).squeeze(-1)
-                lp = lp.index_add(0, at, d_lp)
-            total = lp if rows is None else total.index_add(0, rows, lp)
+                lp = self.pitched_log_prob(some, truth[rows], lag_onsets, shape, duration.flatten(0, 1)[rows], here.flatten(0, 1)[rows],
+                                           torch.stack([own[:, at, :12] for at in lags], 2).flatten(0, 1)[rows],
+                                           lowest_before(onset).flatten(0, 1)[rows])
+            else:
+                lp = chosen_log_prob(self.shape_scores(some, self.drum_scores(some, lag_onsets)), shape)
+            total = total.index_add(0, rows, lp)
         return total.reshape(n_batch, N_PHRASE)
+
+    def pitched_log_prob(self, heads, truth, lag_onsets, shape, duration, degrees, lag_degrees, reference):
+        """Log-likelihood of the notes of steps that have some: (N,)."""
+        low = lowest_of(truth)
+        scores = (self.pitch_scores(heads, "low", lowest_of(lag_onsets), lag_degrees, degrees)
+                  + self.interval_scores(heads, reference, gathered=True))
+        lp = chosen_log_prob(scores, low.argmax(-1)) + chosen_log_prob(heads["duration"], duration[:, 0])
+        if self.mono:
+            return lp
+        members = self.rises(self.pitch_scores(heads, "high", lag_onsets, lag_degrees, degrees), low, gathered=True) + heads["rise"]
+        lp = lp + chosen_log_prob(self.shape_scores(heads, members), shape)
+        first = F.one_hot(duration[:, 0], len(DURATIONS)).float()
+        others = chosen_log_prob(heads["others"] + self.others_after(first), duration[:, 1].clamp(min=0))
+        return lp + others * (duration[:, 1] >= 0)
+
+
+def chosen_log_prob(scores, idx):
+    """Log-probability of a class: scores (N, n), idx (N,) -> (N,)."""
+    return torch.log_softmax(scores.float(), -1).gather(-1, idx.unsqueeze(-1)).squeeze(-1)
+
+
+def lowest_of(onset):
+    """The lowest of each set of pitches (..., n) -> one-hot or 0."""
+    return onset * (onset.cumsum(-1) == 1)
 
 
 def followed(same):
@@ -380,18 +365,11 @@ def followed(same):
 
 def lowest_before(onset):
     """The lowest onset of the last step with one before each step of the phrase: (B, 128, 72) -> (B, 64, 72) one-hot or 0."""
-    lowest = onset * (onset.cumsum(-1) == 1)
     has = onset.sum(-1) > 0  # (B, 128)
     at = torch.where(has, torch.arange(N_WINDOW), -1).cummax(1).values  # last step with an onset, up to and with this one
     before = at[:, N_CONTEXT - 1:-1]
-    found = lowest.gather(1, before.clamp(min=0).unsqueeze(-1).expand(-1, -1, N_PITCHES))
+    found = lowest_of(onset).gather(1, before.clamp(min=0).unsqueeze(-1).expand(-1, -1, N_PITCHES))
     return found * (before >= 0).unsqueeze(-1)
-
-
-def duration_class(steps):
-    """Durations in steps -> the index of the nearest class (on a logarithmic scale); 0 for no note."""
-    table = torch.tensor([min(range(len(DURATIONS)), key=lambda i: abs(math.log(DURATIONS[i] / max(d, 1)))) for d in range(65)])
-    return table[steps.long().clamp(max=64)]
 
 
 def steps_of_bars(x):
@@ -404,11 +382,11 @@ class Band(nn.Module):
 
     GROUPS = {"drums": (0,), "bass": (1,), "poly": (2, 3, 4)}
 
-    def __init__(self, drums_hidden, bass_hidden, poly_hidden, n_surroundings, dropout):
+    def __init__(self, drums_hidden, bass_hidden, poly_hidden, n_surroundings, dropout, shapes):
         super().__init__()
         sizes = {"drums": drums_hidden, "bass": bass_hidden, "poly": poly_hidden}
         for name, tracks in self.GROUPS.items():
-            self.add_module(name, TrackNet(tracks, sizes[name], n_surroundings, dropout))
+            self.add_module(name, TrackNet(tracks, sizes[name], n_surroundings, dropout, shapes[name]))
         self.harmony = Harmony()
         self.content = Content(self.harmony)
         position = torch.cat([torch.eye(N_STEPS).repeat(WINDOW_BARS, 1),
@@ -440,35 +418,28 @@ class Band(nn.Module):
         return torch.cat([*parts, known, places, tags], -1)
 
 
-def drawn(scores, uniform, temperature, floor):
-    """One-hot draw (N, n) by the inverse of the cumulative distribution at `uniform` (N, 1), and the distribution.
-
-    Classes less likely than `floor` times the likeliest never come. A small change of the uniform moves to a neighbouring class,
-    which is what makes a morph between two seeds gradual.
-    """
-    p = torch.softmax(scores / temperature, -1)
-    p = p * (p >= floor * p.amax(-1, keepdim=True)).float()
-    p = p / p.sum(-1, keepdim=True)
-    n = p.shape[-1]
-    cumulative = p @ torch.triu(torch.ones(n, n))
-    reached = torch.cat([(cumulative[..., :-1] > uniform).float(), torch.ones_like(uniform)], -1)
-    return reached - F.pad(reached, (1, 0))[..., :-1], p
+def uniform_of(noise):
+    """Gaussian noise -> uniform, so that a latent is Gaussian and two seeds can be mixed."""
+    return (0.5 * (1 + torch.erf(noise / math.sqrt(2)))).clamp(1e-6, 1 - 1e-6)
 
 
 class BandSampler(nn.Module):
     """The released graph: completes a phrase, five tracks in turn, and gives logits whose greedy decoding is what was drawn.
 
-    Onset cells: how surely a note was drawn (its log-odds), or by how much "no further note" was likelier than it, at least `NARROW`
-    either way; so more noise or a lower threshold changes the doubtful notes first. How long notes last is never in doubt: sustain
-    cells are sure, and a note that the knobs add sounds as long as the chord it joins.
+    Every decision is drawn by the inverse of its cumulative distribution at a number that the noise gives, so that a small change of
+    the noise moves to a neighbouring class. Onset cells: a step's notes stand together, as surely as "something begins here" was
+    likely; where nothing was drawn, the notes that would have begun lie as far below as that was unlikely, at least `NARROW` either
+    way. So more noise or a lower threshold changes the doubtful steps first. How long notes last is never in doubt: sustain cells
+    are sure, and a note that the knobs add sounds as long as the chord it joins.
 
-    `none_bias` per track is added to the score of "no note": the calibration of density (DESIGN 1.2).
+    `temperature` divides the scores of begin, pitch, shape and duration; `begin_bias` per track is added to the log-odds that
+    something begins: the calibration of density (DESIGN 1.2).
     """
 
-    def __init__(self, band, temperature=(1.0,) * N_TRACKS, floor=0.0, none_bias=(0.0,) * N_TRACKS, source=0):
+    def __init__(self, band, temperature=(1.0,) * 4, begin_bias=(0.0,) * N_TRACKS, source=0):
         super().__init__()
         self.band = band
-        self.temperature, self.floor, self.none_bias, self.source = tuple(temperature), floor, tuple(none_bias), source
+        self.temperature, self.begin_bias, self.source = tuple(temperature), tuple(begin_bias), source
         classes = torch.zeros(N_DRUM_CELLS, N_DRUMS)
         for cell in range(N_DRUM_CELLS):
             nearest = min(range(N_DRUMS), key=lambda i: (abs(DRUM_PITCHES[i] - DRUM_LOWEST - cell), i))
@@ -479,96 +450,106 @@ class BandSampler(nn.Module):
         self.register_buffer("drum_classes", classes, persistent=False)
         self.register_buffer("drum_cells", cells, persistent=False)
         self.register_buffer("up_to", torch.tril(torch.ones(N_WINDOW, N_WINDOW)), persistent=False)
+        self.register_buffer("lag_rows", torch.tensor([N_CONTEXT - 1] + [N_CONTEXT - lag for lag in LAGS]), persistent=False)
+        self.register_buffer("ahead_rows", torch.tensor([N_CONTEXT - lag + ahead for lag in LAGS for ahead in range(1, N_AHEAD + 1)]),
+                             persistent=False)
 
-    def step(self, track, hidden, history, left, owned, follow, reference, gates, roots, noise, known, given_onset, given_sounding):
+    @staticmethod
+    def draw(scores, uniform, temperature):
+        """One-hot draw (N, n) at `uniform` (N, 1)."""
+        n = scores.shape[-1]
+        p = torch.softmax(scores / temperature, -1)
+        if n <= 4 * N_BLOCK:
+            sums = p @ torch.triu(torch.ones(n, n))
+        else:
+            # In two levels: one product with a 512 x 512 triangle would cost more than all the rest of the step.
+            blocks = F.pad(p, (0, -n % N_BLOCK)).reshape(len(p), -1, N_BLOCK) @ torch.triu(torch.ones(N_BLOCK, N_BLOCK))
+            n_blocks = blocks.shape[1]
+            before = torch.tril(torch.ones(n_blocks, n_blocks), -1) @ blocks[..., -1:]
+            sums = (blocks + before).flatten(1)[:, :n]
+        # The last class is always reached, whatever the rounding.
+        end = F.pad(torch.zeros(1, n - 1), (0, 1), value=2.0)
+        reached = (sums + end > uniform).float()
+        return reached - F.pad(reached, (1, 0))[:, :n]
+
+    def step(self, track, hidden, history, left, follow, reference, gates, degrees, uniform, missing, packed):
         """One step of a track.
 
-        States: hidden (B, H); history (B, 64, n_own + n) of the last 64 steps; left (B, n) steps that notes still last; owned (B, n)
-        pitches whose note is not to be prolonged by others; follow (B, 6); reference (B, n) the last lowest note. Inputs: gates
-        (B, 3H), roots (B, 12), noise (B, 10), known (B, 1), given_onset, given_sounding (B, n). Returns the states and y (B, 3n + 2)
-        = onsets, what sounds, logits of the onset cells (then rest and hold of bass), sustain.
+        States: hidden (B, H); history (B, 64, n_own + n) of the last 64 steps; left (B, n) steps that notes still last; follow (B, 9
+        or 6); reference (B, n) the last lowest note. Inputs: gates (B, 3H), degrees (B, 12, 12), uniform (B, 5), missing (B, 1), packed
+        (B, 3n) = what is given, 0 where missing: onsets, what sounds, what sounds without beginning. Returns the states and y (B, 3n)
+        = onsets, what sounds, and the log-odds of the notes that were or might have been drawn, 0 for all others.
         """
         net = self.band.net_of(track)[0]
         n, pitched = net.n_values, net.pitched
-        missing = 1 - known
-        degrees = net.harmony.degree_map(roots) if pitched else None
+        given_onset, given_sounding, given_still = packed.split(n, -1)
         lasting = (left > 0.5).float()
-        inputs = [history[:, -1, :net.n_own]]
+        rows = history[:, self.lag_rows]  # (B, 4, n_own + n): the last step, then the lags
+        own_rows = rows[..., :net.n_own]
+        ahead = net.rhythm_of(history[:, self.ahead_rows, :net.n_own])
+        inputs = [own_rows[:, 0]]
         if pitched:
-            still = known * given_sounding * (1 - given_onset) + missing * lasting
-            inputs.append(net.harmony.degrees(still, degrees).clamp(max=1))
-        for lag in LAGS:
-            inputs.append(history[:, N_CONTEXT - lag, :net.n_own])
-            ahead = history[:, N_CONTEXT - lag + 1:N_CONTEXT - lag + N_AHEAD + 1, :net.n_own]
-            inputs.append(net.rhythm_of(ahead).reshape(-1, 2 * N_AHEAD))
-        inputs.append(follow)
-        hidden = net.cell(gates + net.own(torch.cat(inputs, -1)), hidden)
-        lags = torch.stack([history[:, N_CONTEXT - lag] for lag in LAGS], 1)
-        lag_onsets, lag_degrees = lags[..., net.n_own:], lags[..., :12]
-        bias = F.pad(torch.zeros(1, n), (0, 1), value=self.none_bias[track])
-        uniform = (0.5 * (1 + torch.erf(noise / math.sqrt(2)))).clamp(1e-6, 1 - 1e-6)
+            inputs.append(net.harmony.degrees(given_still + missing * lasting, degrees).clamp(max=1))
+        inputs += [own_rows[:, 1:].flatten(1), ahead.flatten(1), follow]
+        # The exporter drops an input that nothing reads, and drums do not read these.
+        unread = 0 if pitched else 0 * degrees[:, 0, :1] + 0 * (given_sounding + given_still)[:, :1] + 0 * reference[:, :1]
+        hidden = net.cell(gates + net.own(torch.cat(inputs, -1)) + unread, hidden)
+        heads = net.decide(hidden)
+        lags = rows[:, 1:]
+        lag_onsets = lags[..., net.n_own:]
+        lag_any = lags[..., 24 if pitched else net.n_own - 1]
+        t_begin, t_pitch, t_shape, t_duration = self.temperature
+        u_begin, u_low, u_shape, u_first, u_others = uniform.split(1, -1)
 
-        chosen = torch.zeros_like(left)
-        lasts = torch.zeros_like(left)
-        sure = torch.zeros_like(left)
-        almost = torch.zeros_like(left)
-        ended = torch.zeros_like(known)
-        going = torch.ones_like(known)
-        below, last = None, None
-        for slot in range(net.n_slots):
-            if slot == 0:
-                scores = net.first_scores(hidden, lag_onsets, lag_degrees, degrees, reference, gathered=False)
-            else:
-                if slot == 1:
-                    base = net.later_base(hidden, lag_onsets, lag_degrees, degrees)
-                    seen = net.later_hidden(hidden)
-                    if pitched:
-                        risen = F.pad(net.later_rise(hidden), (1, 0))[:, net.rise_idx].reshape(-1, n, n)
-                order = torch.eye(net.n_slots)[slot:slot + 1] + 0 * known
-                rise = (lambda at: (at.unsqueeze(1) @ risen).squeeze(1)) if pitched else None
-                scores = net.later_scores(base, seen, chosen, last, order, degrees, rise)
-            one, p = drawn(scores + bias, uniform[:, 2 * slot:2 * slot + 1], self.temperature[track], self.floor)
-            log_p = torch.log(p + 1e-7)
-            # The row of a note that was not needed any more chooses nothing.
-            pick = one[:, :n] * going
-            odds = (one * (log_p - torch.log(1 - p + 1e-7))).sum(-1, keepdim=True).clamp(NARROW, SURE)
-            stop = going * one[:, n:]
-            almost = almost + stop * (log_p[:, :n] - log_p[:, n:])
-            ended = ended + stop
-            sure = sure + pick * odds
-            if pitched:
-                before = torch.zeros(1, len(DURATIONS)) + 0 * known if below is None else below
-                d_scores = net.duration_scores(hidden, before, pick, degrees)
-                below, _ = drawn(d_scores, uniform[:, 2 * slot + 1:2 * slot + 2], 1.0, self.floor)
-                lasts = lasts + pick * (below * net.steps).sum(-1, keepdim=True)
-            chosen, last = chosen + pick, pick
-            going = going - stop
+        odds = (net.begin_scores(heads, lag_any) + self.begin_bias[track]) / t_begin
+        begins = missing * (torch.sigmoid(odds) > u_begin).float()
+        lasts = None
+        if pitched:
+            lag_degrees = lags[..., :12]
+            scores = (net.pitch_scores(heads, "low", self.lowest(lag_onsets), lag_degrees, degrees)
+                      + net.interval_scores(heads, reference, gathered=False))
+            low = self.draw(scores, u_low, t_pitch)
+            notes = low
+            first = self.draw(heads["duration"], u_first, t_duration)
+            lasts = low * (first @ net.steps)
+            if not net.mono:
+                members = net.rises(net.pitch_scores(heads, "high", lag_onsets, lag_degrees, degrees), low, gathered=False) + heads["rise"]
+                shape = self.draw(net.shape_scores(heads, members), u_shape, t_shape) @ net.shapes
+                above = (low.unsqueeze(1) @ F.pad(shape, (0, 1))[:, net.rise_idx].reshape(-1, N_PITCHES, N_PITCHES)).squeeze(1)
+                notes = low + above
+                others = self.draw(heads["others"] + net.others_after(first), u_others, t_duration)
+                lasts = lasts + above * (others @ net.steps)
+        else:
+            notes = self.draw(net.shape_scores(heads, net.drum_scores(heads, lag_onsets)), u_shape, t_shape) @ net.shapes
+            lasts = notes
 
-        onset = known * given_onset + missing * chosen
+        chosen = begins * notes
+        onset = given_onset + chosen
         any_onset = onset.sum(-1, keepdim=True).clamp(max=1)
-        if net.n_slots == 1:
-            lasting = lasting * (1 - missing * any_onset)
-        kept = lasting * (1 - chosen)
-        sounding = known * given_sounding + missing * (chosen + kept)
+        if net.mono:
+            lasting = lasting * (1 - begins)
+        kept = missing * lasting * (1 - chosen)
+        sounding = given_sounding + chosen + kept
         own = net.own_content(onset, sounding, degrees)
-        lag_any = torch.stack([net.rhythm_of(history[:, N_CONTEXT - lag, :net.n_own])[:, :1] for lag in LAGS], 1)
-        same = 1 - (onset.unsqueeze(1) - lag_onsets).abs().sum(-1, keepdim=True).clamp(max=1)
-        same_rhythm = 1 - (any_onset.unsqueeze(1) - lag_any).abs()
-        follow = FOLLOW_DECAY * follow + (1 - FOLLOW_DECAY) * torch.cat([same, same_rhythm], -1).reshape(-1, 2 * len(LAGS))
-        lowest = onset * (onset @ net.above < 0.5).float()
-        reference = lowest + (1 - any_onset) * reference
-        owned = any_onset * (onset + kept).clamp(max=1) + (1 - any_onset) * owned
-        left = missing * ((chosen * lasts + kept * left - 1).clamp(min=0))
-        history = torch.cat([history[:, 1:], torch.cat([own, onset], -1).unsqueeze(1)], 1)
+        row = torch.cat([own, onset], -1).unsqueeze(1)
+        differs = ((row - lags).abs() @ net.compare).clamp(max=1)
+        follow = FOLLOW_DECAY * follow + (1 - FOLLOW_DECAY) * (1 - differs.flatten(1))
+        if pitched:
+            reference = self.lowest(onset) + (1 - any_onset) * reference
+        left = (chosen * lasts + kept * left - 1).clamp(min=0)
+        history = torch.cat([history[:, 1:], row], 1)
+        # Sure by the sign of what was drawn: where chance went against the odds, only just.
+        doubt = torch.where(begins > 0.5, odds.clamp(NARROW, SURE), odds.clamp(NEVER, -NARROW))
+        return hidden, history, left, follow, reference, torch.cat([onset, sounding, notes * doubt], -1)
 
-        doubt = missing * (ended * almost.clamp(NEVER, -NARROW) + (1 - ended) * NEVER) + known * NEVER
-        logits = onset * (missing * sure + known * SURE) + (1 - onset) * doubt
-        held = (sounding * (1 - onset)).sum(-1, keepdim=True).clamp(max=1)
-        sustain = (sounding + held * (1 - owned)).clamp(max=1)
-        return hidden, history, left, owned, follow, reference, torch.cat([onset, sounding, logits, sustain], -1)
+    @staticmethod
+    def lowest(onset):
+        """`lowest_of` in operations that every runtime has."""
+        n = onset.shape[-1]
+        return onset * (onset @ torch.triu(torch.ones(n, n), 1) < 0.5).float()
 
     def forward(self, noise, chords, given, known):
-        """noise (B, 5, 4, 16, 10), chords (B, 16, 24), given (B, 8, 16, 541), known (B, 5, 8) -> logits (B, 4, 16, 541)."""
+        """noise (B, 5, 4, 16, 5), chords (B, 16, 24), given (B, 8, 16, 541), known (B, 5, 8) -> logits (B, 4, 16, 541)."""
         band, harmony = self.band, self.band.harmony
         triads = steps_of_slots(chords)
         roots, _ = harmony.roots(triads)
@@ -584,6 +565,8 @@ class BandSampler(nn.Module):
         places = band.places(triads)
         contents = band.contents(drums, onset, sounding, triads)
         phrase = slice(N_CONTEXT, None)
+        uniform = uniform_of(noise)
+        degrees = harmony.degree_map(roots[:, phrase])
         out = []
         for track in range(N_TRACKS):
             net, target = band.net_of(track)
@@ -595,26 +578,19 @@ class BandSampler(nn.Module):
             mine = (drums, drums) if track == DRUMS else (onset[track - 1], sounding[track - 1])
             history = torch.cat([contents[track], mine[0]], -1)[:, :N_CONTEXT]
             zeros = 0 * mine[0][:, 0]
-            reference = self.last_lowest(mine[0][:, :N_CONTEXT], net)
-            states = (torch.tanh(net.start(around[:, 0])), history, zeros, zeros, 0.5 + 0 * history[:, 0, :2 * len(LAGS)], reference)
-            is_known = seen[:, phrase, track:track + 1]
-            # The last input's shape is the output's.
-            shape_of_y = torch.cat([0 * mine[0][:, phrase]] * 2 + [mine[0][:, phrase], mine[1][:, phrase]], -1)
-            inputs = (net.gates(around), roots[:, phrase], noise[:, track].reshape(-1, N_PHRASE, N_NOISE), is_known, shape_of_y)
+            states = (torch.tanh(net.start(around[:, 0])), history, zeros, 0.5 + 0 * history[:, 0, :net.n_kinds * len(LAGS)],
+                      self.last_lowest(mine[0][:, :N_CONTEXT]))
+            missing = 1 - seen[:, phrase, track:track + 1]
+            given_onset, given_sounding = mine[0][:, phrase], mine[1][:, phrase]
+            packed = torch.cat([given_onset, given_sounding, given_sounding * (1 - given_onset)], -1)
+            inputs = (net.gates(around), degrees, uniform[:, track].reshape(-1, N_PHRASE, N_NOISE), missing, packed)
             y = over_steps(self, f"step_of_{track}", states, inputs)
-            new_onset, new_sounding, logits, sustain = y.split(n, -1)
-            out.append(self.cells_of(track, new_onset, new_sounding, logits, sustain))
-            degrees = harmony.degree_map(roots[:, phrase])
+            new_onset, new_sounding, doubts = y.split(n, -1)
+            out.append(self.cells_of(track, new_onset, new_sounding, doubts, missing))
             new = (band.content.drums(new_onset) if track == DRUMS else band.content.pitched(new_onset, new_sounding, degrees))
             contents[track] = torch.cat([contents[track][:, :N_CONTEXT], new], 1)
-            seen = torch.cat([seen[:, :N_CONTEXT], torch.cat([seen[:, phrase, :track], 1 + 0 * is_known, seen[:, phrase, track + 1:]], -1)], 1)
+            seen = torch.cat([seen[:, :N_CONTEXT], torch.cat([seen[:, phrase, :track], 1 + 0 * missing, seen[:, phrase, track + 1:]], -1)], 1)
         return torch.cat(out, -1).reshape(-1, PHRASE_BARS, N_STEPS, sum(N_CELLS))
-
-    def step_of(self, track, *tensors):
-        """`step` with the given onsets and what sounds taken out of one input, whose shape is the output's."""
-        *rest, packed = tensors
-        n = packed.shape[-1] // 4
-        return self.step(track, *rest, packed[:, 2 * n:3 * n], packed[:, 3 * n:])
 
     def bass_sounding(self, part):
         """What sounds of a one-of-n track: (B, 128, 74) -> (B, 128, 72); a hold goes on with the last onset."""
@@ -625,26 +601,29 @@ class BandSampler(nn.Module):
         latest = (so_far == so_far.transpose(1, 2)).float() * self.up_to * any_onset.transpose(1, 2)
         return onset + hold * (latest @ onset) + 0 * rest
 
-    @staticmethod
-    def last_lowest(onset, net):
+    def last_lowest(self, onset):
         """The lowest onset of the last step that has one: (B, 64, n) -> (B, n)."""
-        lowest = onset * (onset @ net.above < 0.5).float()
+        lowest = self.lowest(onset)
         has = onset.sum(-1, keepdim=True).clamp(max=1)
         after = torch.triu(torch.ones(N_CONTEXT, N_CONTEXT), 1) @ has  # onsets on later steps
         return (lowest * (after < 0.5).float()).sum(1)
 
-    def cells_of(self, track, onset, sounding, logits, sustain):
-        """Output cells of a track, each (B, 64, n) -> (B, 64, N_CELLS[track])."""
+    def cells_of(self, track, onset, sounding, doubts, missing):
+        """Output cells of a track: onset, sounding, doubts (B, 64, n), missing (B, 64, 1) -> (B, 64, N_CELLS[track])."""
+        possible = (doubts.abs() > 0.5 * NARROW).float() * missing
+        logits = possible * doubts + (1 - possible) * (onset * (SURE - NEVER) + NEVER)
         if track == DRUMS:
             return (logits - NEVER) @ self.drum_cells + NEVER
+        before = F.pad(sounding, (0, 0, 1, 0))[:, :-1]
+        held = (sounding * (1 - onset)).sum(-1, keepdim=True).clamp(max=1)
         if track == BASS:
             any_onset = onset.sum(-1, keepdim=True)
-            held = sounding.sum(-1, keepdim=True).clamp(max=1) * (1 - any_onset)
-            # The winner of the step is 0; where a note was drawn the others are as far below as it was sure.
-            sure = (onset * logits).sum(-1, keepdim=True)
-            pitches = any_onset * ((1 - onset) * NEVER) + (1 - any_onset) * logits
-            rest = -(any_onset * sure) + NEVER * held
-            return torch.cat([pitches, rest, -(any_onset * sure) + NEVER * (1 - held - any_onset) + NEVER * any_onset], -1)
+            # What sounds if no note begins, at 0; the other of rest and hold never. A drawn note lies above that as far as it is sure.
+            goes_on = (before.sum(-1, keepdim=True) * any_onset + held).clamp(max=1)
+            return torch.cat([logits, goes_on * NEVER, (1 - goes_on) * NEVER], -1)
+        # A pitch that nothing drew is held as long as anything is, so that a note which the knobs add is no fragment; one that sounded
+        # before ends where it was drawn to end.
+        sustain = (sounding + held * (1 - before)).clamp(max=1)
         return torch.cat([logits, sustain * (SURE - NEVER) + NEVER], -1)
 
 
@@ -654,4 +633,4 @@ def steps_of_slots(chords):
 
 
 for _track in range(N_TRACKS):
-    setattr(BandSampler, f"step_of_{_track}", lambda self, *tensors, track=_track: self.step_of(track, *tensors))
+    setattr(BandSampler, f"step_of_{_track}", lambda self, *tensors, track=_track: self.step(track, *tensors))

@@ -199,10 +199,9 @@ def graphs_of(graph):
                      for found in graphs_of(attribute.g))]
 
 
-def to_onnx(sampler, arguments, path):
+def to_onnx(sampler, arguments, path, inputs=INPUTS):
     """Export with static shapes, turn loops over steps into Scan, fold constants, keep only standard operators."""
-    opsets = {ScanPlaceholder.DOMAIN: 1} if isinstance(sampler, MelodySampler) else None
-    model = trace(sampler, arguments, path, INPUTS, ["logits"], custom_opsets=opsets)
+    model = trace(sampler, arguments, path, inputs, ["logits"], custom_opsets={ScanPlaceholder.DOMAIN: 1})
     nodes = [scan_of(node, sampler, path) if node.domain == ScanPlaceholder.DOMAIN else node for node in model.graph.node]
     del model.graph.node[:]
     model.graph.node.extend(nodes)

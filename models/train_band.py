@@ -11,6 +11,7 @@ import math
 import os
 import sys
 import time
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from torch import nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from band import (CONTEXT_BARS, DURATIONS, LAGS, N_CONTEXT, N_PHRASE, N_SLOTS, N_TRACKS, N_WINDOW, WINDOW_BARS, Band, steps_of_bars,
+from band import (CONTEXT_BARS, DURATIONS, MAX_NOTES, N_CONTEXT, N_PHRASE, N_RISES, N_TRACKS, N_WINDOW, WINDOW_BARS, Band, steps_of_bars,
                   steps_of_slots)
 from nets import triad_one_hot
 from phrases import BASS, DRUMS, N_PITCHES, N_STEPS, PHRASE_BARS, SOURCES, load_songs
@@ -40,7 +41,7 @@ class SongRolls:
 
     `drums` (n_steps, 16) bool; `age` (n_steps, 4, 72) uint8: 1 at an onset, then counting while the note sounds, 0 in silence;
     `duration` (n_steps, 4, 72) uint8: 1 + class of the note's duration at its onset; `triads` (2 x n_bars,) int8.
-    Notes that do not fit the networks' slots are left out, the inner ones of a chord first.
+    Of more notes on one step than `MAX_NOTES` the inner ones are left out, and of a chord those over three octaves above its lowest.
     """
 
     def __init__(self, notes, n_bars, chords):
@@ -55,7 +56,7 @@ class SongRolls:
         for track in range(N_TRACKS):
             own = notes[notes[:, 1] == track][:, 2:]
             own = own[np.lexsort((own[:, 2], own[:, 0]))]
-            own = self.fitting(own, N_SLOTS[track])
+            own = self.fitting(own, MAX_NOTES[track])
             if track == DRUMS:
                 self.drums[own[:, 0], own[:, 2]] = True
                 continue
@@ -72,16 +73,74 @@ class SongRolls:
                 some = own[(lengths > ahead) & (own[:, 0] + ahead < n_steps)]
                 self.age[some[:, 0] + ahead, track - 1, some[:, 2]] = ahead + 1
 
-    def fitting(self, notes, n_slots):
-        """Notes sorted by (onset, pitch) -> those that the slots of each onset can hold: the lowest ones and the highest."""
+    def drop(self, track, rows, kept, low):
+        """Take the notes away that begin at `rows` (n,) and are neither in `kept` (n, 72) nor the lowest (n,)."""
+        kept[np.arange(len(rows)), low] = True
+        for row, pitch in zip(*np.nonzero((self.age[rows, track] == 1) & ~kept)):
+            start = rows[row]
+            n = DURATIONS[self.duration[start, track, pitch] - 1]
+            self.age[start:start + n, track, pitch] = 0
+            self.duration[start, track, pitch] = 0
+
+    def fitting(self, notes, n_most):
+        """Notes sorted by (onset, pitch) -> at most `n_most` of each onset: the lowest ones and the highest."""
         if not len(notes):
             return notes
         starts = np.flatnonzero(np.r_[True, notes[1:, 0] != notes[:-1, 0]])
         sizes = np.diff(np.r_[starts, len(notes)])
         rank = np.arange(len(notes)) - np.repeat(starts, sizes)
-        keep = (rank < n_slots - 1) | (rank == np.repeat(sizes, sizes) - 1)
+        keep = (rank < n_most - 1) | (rank == np.repeat(sizes, sizes) - 1)
+        keep &= notes[:, 2] - np.repeat(notes[starts, 2], sizes) <= N_RISES
         self.n_left_out += int((~keep).sum())
         return notes[keep]
+
+
+def shapes_of(phrases, n_drums, n_chords):
+    """The most frequent sets of drums (n, 16), and shapes of chords (n, 36) = semitones above the lowest note, as 0/1 arrays.
+
+    Chords of songs for a band count four times those of other sources. Sorted, so that neighbours in the order are alike.
+    """
+    drums, chords = Counter(), Counter()
+    for song, source in zip(phrases.songs, phrases.source):
+        sets, counts = np.unique(song.drums[song.drums.any(1)], axis=0, return_counts=True)
+        drums.update({tuple(row): int(count) for row, count in zip(sets.astype(int), counts)})
+        for track in range(1, N_TRACKS - 1):
+            onset = song.age[:, track] == 1
+            onset = onset[onset.any(1)]
+            if len(onset):
+                shapes, counts = np.unique(above_lowest(onset), axis=0, return_counts=True)
+                weight = 4 if source == 0 else 1
+                chords.update({tuple(row): weight * int(count) for row, count in zip(shapes.astype(int), counts)})
+    return tuple(np.array(sorted(key for key, _ in counter.most_common(n)), np.uint8).reshape(-1, width)
+                 for counter, n, width in ((drums, n_drums, 16), (chords, n_chords, N_RISES)))
+
+
+def above_lowest(onset):
+    """Sets of pitches (n, 72), none empty -> (n, 36): which of the 36 semitones above the lowest are in the set."""
+    low = onset.argmax(-1)
+    padded = np.pad(onset, ((0, 0), (0, N_RISES)))
+    return np.take_along_axis(padded, low[:, None] + 1 + np.arange(N_RISES)[None], 1)
+
+
+class Vocabulary:
+    """Looks up sets among the shapes that a network knows; an unknown set counts as the known one with the most in common."""
+
+    def __init__(self, shapes):
+        self.shapes = shapes.astype(bool)
+        self.idx = {row.tobytes(): idx for idx, row in enumerate(np.packbits(self.shapes, axis=1))}
+        self.n_unknown = self.n_known = 0
+
+    def __call__(self, sets):
+        """(n, k) bool -> (n,) int64."""
+        out = np.zeros(len(sets), np.int64)
+        for row, key in enumerate(np.packbits(sets, axis=1)):
+            key = key.tobytes()
+            if key not in self.idx:
+                # What is missing weighs more than what is too much would: a known part of a chord, not another chord.
+                common = (self.shapes & sets[row]).sum(1) - 2.0 * (self.shapes & ~sets[row]).sum(1)
+                self.idx[key] = int(common.argmax())
+            out[row] = self.idx[key]
+        return out
 
 
 class Phrases:
@@ -110,17 +169,45 @@ class Phrases:
             self.known.append(arrays["song_known"][idx])
             self.names.append(str(arrays["song_names"][idx]))
 
+    def keep_to(self, drums, chords):
+        """Replace every set of drums and chord by its nearest in the vocabularies, and remember their indices per step."""
+        for song in self.songs:
+            song.drum_shape = np.zeros(len(song.drums), np.int64)
+            rows = np.flatnonzero(song.drums.any(1))
+            song.drum_shape[rows] = drums(song.drums[rows])
+            song.drums[rows] = drums.shapes[song.drum_shape[rows]]
+            song.shape = np.zeros((len(song.drums), N_TRACKS - 1), np.int16)
+            song.lasts = np.full((len(song.drums), N_TRACKS - 1, 2), -1, np.int8)
+            for track in range(N_TRACKS - 1):
+                onset = song.age[:, track] == 1
+                rows = np.flatnonzero(onset.any(1))
+                if not len(rows):
+                    continue
+                low = onset[rows].argmax(-1)
+                if track:
+                    shape = chords(above_lowest(onset[rows]))
+                    song.shape[rows, track] = shape
+                    wanted = np.zeros((len(rows), N_PITCHES + N_RISES), bool)
+                    np.put_along_axis(wanted, low[:, None] + 1 + np.arange(N_RISES)[None], chords.shapes[shape], 1)
+                    song.drop(track, rows, wanted[:, :N_PITCHES], low)
+                classes = song.duration[rows, track].astype(int) - 1
+                song.lasts[rows, track, 0] = classes[np.arange(len(rows)), low]
+                classes[np.arange(len(rows)), low] = -1
+                # Most of the others agree; where they do not, the longest speaks for them.
+                song.lasts[rows, track, 1] = classes.max(1)
+
     def take(self, windows, shift=0, context=None):
         """The windows (song, bar) as tensors, pitched tracks and chords moved by `shift` semitones.
 
         `context` (n,) bool: whether the bars before the phrase are there; None for wherever they are. Returns a dict: drums
-        (n, 128, 16); onset, sounding (n, 4, 128, 72); duration (n, 4, 64, 72) classes; triads (n, 128, 24); has (n, 8) bars that are
-        there; tracks (n, 5) that the source has; source (n, 3).
+        (n, 128, 16); onset, sounding (n, 4, 128, 72); shape (n, 64, 5) and lasts (n, 64, 4, 2) as `TrackNet.log_prob` wants them;
+        triads (n, 128, 24); has (n, 8) bars that are there; tracks (n, 5) that the source has; source (n, 3).
         """
         n = len(windows)
         drums = np.zeros((n, N_WINDOW, 16), bool)
         age = np.zeros((n, N_WINDOW, N_TRACKS - 1, N_PITCHES), np.uint8)
-        duration = np.zeros((n, N_PHRASE, N_TRACKS - 1, N_PITCHES), np.uint8)
+        shape = np.zeros((n, N_PHRASE, N_TRACKS), np.int64)
+        lasts = np.zeros((n, N_PHRASE, N_TRACKS - 1, 2), np.int64)
         triads = np.full((n, WINDOW_BARS * 2), NO_CHORD, np.int64)
         has = np.zeros((n, WINDOW_BARS), bool)
         for row, (song_idx, bar) in enumerate(windows):
@@ -130,25 +217,28 @@ class Phrases:
             stop = (bar + PHRASE_BARS) * N_STEPS
             drums[row, start:] = song.drums[first:stop]
             age[row, start:] = song.age[first:stop]
-            duration[row] = song.duration[bar * N_STEPS:stop]
+            shape[row, :, 0] = song.drum_shape[bar * N_STEPS:stop]
+            shape[row, :, 1:] = song.shape[bar * N_STEPS:stop]
+            lasts[row] = song.lasts[bar * N_STEPS:stop]
             triads[row, start // 8:] = song.triads[first // 8:stop // 8]
             has[row, start // N_STEPS:] = True
             # A note from before the window, or from before the phrase, is not part of it.
             for at in (start, N_CONTEXT):
                 end = N_CONTEXT if at < N_CONTEXT else N_WINDOW
                 age[row, at:end][age[row, at:end] > np.arange(1, end - at + 1)[:, None, None]] = 0
-        age, duration = torch.from_numpy(age), torch.from_numpy(duration)
+        # What leaves the range stays where it was: below 24 or above 95 lie only effects.
+        age = torch.from_numpy(age)
         if shift:
             pad = (shift, 0) if shift > 0 else (0, -shift)
             cut = slice(0, N_PITCHES) if shift > 0 else slice(-shift, None)
-            age, duration = F.pad(age, pad)[..., cut], F.pad(duration, pad)[..., cut]
-        age, duration = age.transpose(1, 2), duration.transpose(1, 2)
+            age = F.pad(age, pad)[..., cut]
+        age = age.transpose(1, 2)
         triads = torch.from_numpy(triads)
         triads = torch.where(triads < 0, triads, (triads % 12 + shift) % 12 + 12 * (triads >= 12))
         song_idx = [song for song, _ in windows]
         return {
             "drums": torch.from_numpy(drums).float(), "onset": (age == 1).float(), "sounding": (age > 0).float(),
-            "duration": (duration.long() - 1).clamp(min=0), "triads": steps_of_slots(triad_one_hot(triads)),
+            "shape": torch.from_numpy(shape), "lasts": torch.from_numpy(lasts), "triads": steps_of_slots(triad_one_hot(triads)),
             "has": torch.from_numpy(has), "tracks": torch.from_numpy(np.stack([self.known[i] for i in song_idx])),
             "source": F.one_hot(torch.tensor([self.source[i] for i in song_idx]), len(SOURCES)).float(),
         }
@@ -192,9 +282,9 @@ def log_prob_of(band, net, batch, targets, known):
     features = band.features(contents, steps_of_bars(known), band.places(batch["triads"]),
                              tags.unsqueeze(1).expand(-1, N_WINDOW, -1))
     if not net.pitched:
-        return net.log_prob(features, batch["drums"], batch["drums"], None, batch["triads"])
+        return net.log_prob(features, batch["drums"], batch["drums"], batch["shape"][:, :, 0], None, batch["triads"])
     onset, sounding = batch["onset"][rows, targets - 1], batch["sounding"][rows, targets - 1]
-    return net.log_prob(features, onset, sounding, batch["duration"][rows, targets - 1], batch["triads"])
+    return net.log_prob(features, onset, sounding, batch["shape"][rows, :, targets], batch["lasts"][rows, :, targets - 1], batch["triads"])
 
 
 @dataclass(frozen=True)
@@ -209,6 +299,8 @@ class BandConfig:
     surroundings: int
     dropout: float
     content_dropout: float
+    n_drum_sets: int
+    n_chord_shapes: int
     batch_size: int
     drums_steps: int
     bass_steps: int
@@ -223,9 +315,12 @@ class BandConfig:
     bf16: bool
 
 
-def band_from(config):
-    """The untrained networks of a configuration."""
-    return Band(config.drums_hidden, config.bass_hidden, config.poly_hidden, config.surroundings, config.dropout)
+def band_from(config, drum_sets=None, chord_shapes=None):
+    """The untrained networks of a configuration; without vocabularies those of a checkpoint are expected to follow."""
+    drum_sets = torch.zeros(config.n_drum_sets, 16) if drum_sets is None else torch.from_numpy(drum_sets)
+    chord_shapes = torch.zeros(config.n_chord_shapes, N_RISES) if chord_shapes is None else torch.from_numpy(chord_shapes)
+    shapes = {"drums": drum_sets, "bass": torch.zeros(1, 1), "poly": chord_shapes}
+    return Band(config.drums_hidden, config.bass_hidden, config.poly_hidden, config.surroundings, config.dropout, shapes)
 
 
 class Stream:
@@ -282,7 +377,10 @@ def train_group(config, data, output, group, n_validate=6):
         torch.distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
     torch.manual_seed(config.seed)
     train, val = Phrases(data, "train"), Phrases(data, "val", ("midi",))
-    band = band_from(config)
+    drum_sets, chord_shapes = shapes_of(train, config.n_drum_sets, config.n_chord_shapes)
+    for phrases in (train, val):
+        phrases.keep_to(Vocabulary(drum_sets), Vocabulary(chord_shapes))
+    band = band_from(config, drum_sets, chord_shapes)
     net = getattr(band, group)
     slow = copy.deepcopy(net)
     n_steps = getattr(config, f"{group}_steps")
