@@ -21,7 +21,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import torch
-from onnx import compose, helper
+from onnx import compose, helper, numpy_helper
 from tqdm import tqdm
 
 from metrics import classes_from_states, decode_one_of_n, is_onset, merge_repeats, quantise, states_from_classes
@@ -193,6 +193,31 @@ def part_scan_output(body):
     body.node.append(helper.make_node("Identity", [f"{y}_inside"], [y]))
 
 
+def share_constants(graph):
+    """Move the constants that several loop bodies have in common into the main graph, whose names they see.
+
+    Three tracks share one network; each would carry its weights otherwise.
+    """
+    bodies = graphs_of(graph)[1:]
+    owners = {}
+    for body in bodies:
+        for tensor in body.initializer:
+            content = numpy_helper.to_array(tensor)
+            if content.nbytes >= 1024:
+                owners.setdefault((content.tobytes(), content.shape, str(content.dtype)), []).append((body, tensor))
+    for found in owners.values():
+        if len(found) < 2:
+            continue
+        shared = onnx.TensorProto()
+        shared.CopyFrom(found[0][1])
+        shared.name = f"shared/{found[0][1].name}"
+        graph.initializer.append(shared)
+        for body, tensor in found:
+            for node in body.node:
+                node.input[:] = [shared.name if name == tensor.name else name for name in node.input]
+            body.initializer.remove(tensor)
+
+
 def graphs_of(graph):
     """A graph and the bodies of its loops."""
     return [graph, *(found for node in graph.node for attribute in node.attribute if attribute.HasField("g")
@@ -217,6 +242,7 @@ def to_onnx(sampler, arguments, path, inputs=INPUTS):
     main, *bodies = graphs_of(model.graph)
     for body in bodies:
         part_scan_output(body)
+    share_constants(model.graph)
     foreign = {node.op_type for graph in (main, *bodies) for node in graph.node if node.domain not in ("", "ai.onnx")}
     if foreign:
         raise SystemExit(f"the optimised graph uses operators outside ONNX: {sorted(foreign)}")
@@ -276,6 +302,20 @@ def manifest_of(release, kind, checkpoint, config, calibration, figures):
     }
 
 
+def finish(model, manifest, output):
+    """Put the manifest and the graph's checksum into a model, check it and write it; returns the bytes."""
+    model.producer_name, model.producer_version = "barline", manifest["version"]
+    model.doc_string = manifest["description"]
+    graph_hash = hashlib.sha256(model.graph.SerializeToString(deterministic=True)).hexdigest()
+    for key, value in (("barline.manifest", json.dumps(manifest)), ("barline.graph_sha256", graph_hash)):
+        entry = model.metadata_props.add()
+        entry.key, entry.value = key, value
+    onnx.checker.check_model(model)
+    content = model.SerializeToString()
+    save_atomically(output, lambda file: file.write(content))
+    return content
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--release", type=Path, required=True)
@@ -320,17 +360,7 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         model = to_onnx(sampler, arguments, Path(folder) / "graph.onnx")
     worst = compare(sampler, model, kind, config, some)
-    entry = model.metadata_props.add()
-    entry.key = "barline.manifest"
-    entry.value = json.dumps(manifest_of(release, kind, checkpoint, config, calibration, figures))
-    model.producer_name, model.producer_version = "barline", release.version
-    model.doc_string = release.description
-    graph_hash = hashlib.sha256(model.graph.SerializeToString(deterministic=True)).hexdigest()
-    entry = model.metadata_props.add()
-    entry.key, entry.value = "barline.graph_sha256", graph_hash
-    onnx.checker.check_model(model)
-    content = model.SerializeToString()
-    save_atomically(args.output, lambda file: file.write(content))
+    content = finish(model, manifest_of(release, kind, checkpoint, config, calibration, figures), args.output)
     n_nodes = sum(len(graph.node) for graph in graphs_of(model.graph))
     print(f"{args.output.name}: {len(content) / 1e6:.2f} MB, {n_nodes} nodes, "
           f"largest difference ONNX Runtime to PyTorch {worst:.1e} on {N_CHECKS} inputs, argmax equal, calibration {calibration}")

@@ -51,6 +51,10 @@ class SongRolls:
         self.age = np.zeros((n_steps, N_TRACKS - 1, N_PITCHES), np.uint8)
         self.duration = np.zeros((n_steps, N_TRACKS - 1, N_PITCHES), np.uint8)
         self.triads = chords.reshape(-1)
+        # Filled in by `Phrases.keep_to`: indices of sets and shapes, classes of durations.
+        self.drum_shape = np.zeros(n_steps, np.int64)
+        self.shape = np.zeros((n_steps, N_TRACKS - 1), np.int16)
+        self.lasts = np.full((n_steps, N_TRACKS - 1, 2), -1, np.int8)
         notes = notes[notes[:, 2] < n_steps]
         self.n_left_out = 0
         for track in range(N_TRACKS):
@@ -172,12 +176,9 @@ class Phrases:
     def keep_to(self, drums, chords):
         """Replace every set of drums and chord by its nearest in the vocabularies, and remember their indices per step."""
         for song in self.songs:
-            song.drum_shape = np.zeros(len(song.drums), np.int64)
             rows = np.flatnonzero(song.drums.any(1))
             song.drum_shape[rows] = drums(song.drums[rows])
             song.drums[rows] = drums.shapes[song.drum_shape[rows]]
-            song.shape = np.zeros((len(song.drums), N_TRACKS - 1), np.int16)
-            song.lasts = np.full((len(song.drums), N_TRACKS - 1, 2), -1, np.int8)
             for track in range(N_TRACKS - 1):
                 onset = song.age[:, track] == 1
                 rows = np.flatnonzero(onset.any(1))

@@ -1,0 +1,145 @@
+"""Phrases of the band for measuring and looking: real ones, and what a network writes for the same chords.
+
+Everything becomes two bool arrays, onsets and sounding, (n, 5, 4, 16, 128), as `band_metrics` wants them.
+"""
+
+import numpy as np
+import torch
+
+from band import CONTEXT_BARS, DRUM_LOWEST, N_CELLS, N_DRUM_CELLS, N_NOISE, N_PHRASE, N_TRACKS, N_WINDOW, WINDOW_BARS, BandSampler
+from phrases import BASS, DRUM_PITCHES, DRUMS, LOWEST_PITCH, N_PITCHES, N_STEPS, PHRASE_BARS
+from train_band import Phrases, band_from
+
+CELL_STARTS = np.cumsum([0, *N_CELLS])
+
+
+def load_band(folder):
+    """The networks of a run's three checkpoints: (band in eval mode, config, {group: checkpoint})."""
+    from pathlib import Path
+    from train import load_checkpoint
+
+    checkpoints = {}
+    band = None
+    for path in sorted(Path(folder).glob("*.pt")):
+        if path.name.endswith(".resume.pt"):
+            continue
+        checkpoint, config = load_checkpoint(path)
+        checkpoints[checkpoint["group"]] = checkpoint
+    if not checkpoints:
+        raise SystemExit(f"{folder} holds no checkpoint of train_band.py")
+    shapes = {group: checkpoint["state"]["shapes"].numpy() for group, checkpoint in checkpoints.items()}
+    band = band_from(config, shapes.get("drums"), shapes.get("poly"))
+    for group, checkpoint in checkpoints.items():
+        getattr(band, group).load_state_dict(checkpoint["state"])
+    return band.eval(), config, checkpoints
+
+
+def windows_of(phrases, stride, n_active=2):
+    """Every `stride`-th phrase (song, bar) of the songs for a band in which `n_active` tracks play."""
+    return [(song, bar) for song, bar in phrases.windows[0] if bar % stride == 0]
+
+
+def real_rolls(batch):
+    """Onsets and sounding of a batch of `Phrases.take`, its phrase only: two bool (n, 5, 4, 16, 128)."""
+    n = len(batch["drums"])
+    onset, sounding = (np.zeros((n, N_TRACKS, N_PHRASE, 128), bool) for _ in range(2))
+    onset[:, DRUMS][..., list(DRUM_PITCHES)] = batch["drums"][:, -N_PHRASE:].numpy() > 0
+    sounding[:, DRUMS] = onset[:, DRUMS]
+    span = slice(LOWEST_PITCH, LOWEST_PITCH + N_PITCHES)
+    onset[:, BASS:, :, span] = batch["onset"][:, :, -N_PHRASE:].numpy() > 0
+    sounding[:, BASS:, :, span] = batch["sounding"][:, :, -N_PHRASE:].numpy() > 0
+    return tuple(x.reshape(n, N_TRACKS, PHRASE_BARS, N_STEPS, 128) for x in (onset, sounding))
+
+
+def cells_of_batch(batch):
+    """The host's cells of a batch's window: (n, 8, 16, 541) float 0/1."""
+    n = len(batch["drums"])
+    cells = np.zeros((n, N_WINDOW, sum(N_CELLS)), np.float32)
+    cells[:, :, [pitch - DRUM_LOWEST for pitch in DRUM_PITCHES]] = batch["drums"].numpy()
+    for track in range(BASS, N_TRACKS):
+        start = CELL_STARTS[track]
+        onset, sounding = batch["onset"][:, track - 1].numpy(), batch["sounding"][:, track - 1].numpy()
+        cells[..., start:start + N_PITCHES] = onset
+        if track == BASS:
+            held = (sounding * (1 - onset)).any(-1) & ~onset.any(-1)
+            cells[..., start + N_PITCHES] = ~(held | onset.any(-1))
+            cells[..., start + N_PITCHES + 1] = held
+        else:
+            cells[..., start + N_PITCHES:start + 2 * N_PITCHES] = sounding
+    return cells.reshape(n, WINDOW_BARS, N_STEPS, -1)
+
+
+def decode(logits, temperature=0.0, threshold=0.5, rng=None, bias=None):
+    """Logits (n, n_bars, 16, 541) -> onsets, sounding (n, 5, n_bars, 16, 128), as the host plays them.
+
+    Bars are consecutive; what sounds does not outlast the last. `bias` (5,) is added to the onset cells of each track: the density knob.
+    """
+    n, n_bars = logits.shape[:2]
+    flat = np.clip(np.rint(logits * 16), -128, 127).reshape(n, -1, logits.shape[-1]) / 16
+    bar_threshold = np.log(threshold / (1 - threshold))
+
+    def on(cells):
+        noise = temperature * rng.logistic(size=cells.shape) if temperature else 0.0
+        return cells + noise > 0
+
+    onset = np.zeros((n, N_TRACKS, flat.shape[1], 128), bool)
+    sounding = np.zeros_like(onset)
+    for track in range(N_TRACKS):
+        cells = flat[..., CELL_STARTS[track]:CELL_STARTS[track + 1]].copy()
+        lowered = bar_threshold - (0 if bias is None else bias[track])
+        if track == DRUMS:
+            onset[:, track, :, DRUM_LOWEST:DRUM_LOWEST + N_DRUM_CELLS] = on(cells - lowered)
+            sounding[:, track] = onset[:, track]
+            continue
+        span = slice(LOWEST_PITCH, LOWEST_PITCH + N_PITCHES)
+        if track == BASS:
+            cells[..., :N_PITCHES] -= lowered
+            if temperature:
+                cells += temperature * rng.gumbel(size=cells.shape)
+            state = cells.argmax(-1)
+            is_pitch = state < N_PITCHES
+            onset[:, track, :, span] = np.eye(N_PITCHES + 2, dtype=bool)[state][..., :N_PITCHES]
+            sustain = np.repeat((state == N_PITCHES + 1)[..., None], N_PITCHES, -1)
+            del is_pitch
+        else:
+            onset[:, track, :, span] = on(cells[..., :N_PITCHES] - lowered)
+            sustain = on(cells[..., N_PITCHES:])
+        now = np.zeros((n, N_PITCHES), bool)
+        for step in range(flat.shape[1]):
+            now = onset[:, track, step, span] | (now & sustain[:, step])
+            sounding[:, track, step, span] = now
+    return tuple(x.reshape(n, N_TRACKS, n_bars, N_STEPS, 128) for x in (onset, sounding))
+
+
+@torch.no_grad()
+def write(sampler, triads, given=None, known=None, seed=0, noise=None, batch_size=64):
+    """Logits (n, 4, 16, 541) of a sampler: triads (n, 16, 24) per half bar of the window, given (n, 8, 16, 541), known (n, 5, 8)."""
+    n = len(triads)
+    generator = torch.Generator().manual_seed(seed)
+    noise = torch.randn(n, N_TRACKS, PHRASE_BARS, N_STEPS, N_NOISE, generator=generator) if noise is None else noise
+    given = np.zeros((n, WINDOW_BARS, N_STEPS, sum(N_CELLS)), np.float32) if given is None else given
+    known = np.zeros((n, N_TRACKS, WINDOW_BARS), np.float32) if known is None else known
+    out = []
+    for start in range(0, n, batch_size):
+        part = slice(start, start + batch_size)
+        out.append(sampler(noise[part], torch.as_tensor(triads[part]).float(), torch.as_tensor(given[part]),
+                           torch.as_tensor(known[part])).numpy())
+    return np.concatenate(out)
+
+
+def triads_of(batch):
+    """Per half bar of the window: (n, 16, 24)."""
+    return batch["triads"][:, ::8].numpy()
+
+
+def masks(n, tracks=(), bars=range(PHRASE_BARS), context=False):
+    """known (n, 5, 8): the given tracks at the given bars of the phrase, and the bars before if `context`."""
+    known = np.zeros((n, N_TRACKS, WINDOW_BARS), np.float32)
+    for track in tracks:
+        for bar in bars:
+            known[:, track, CONTEXT_BARS + bar] = 1
+    if context:
+        known[:, :, :CONTEXT_BARS] = 1
+    return known
+
+

@@ -1,0 +1,186 @@
+"""Write the released band: `export_band.py --release configs/release-band.toml --run run --data band.npz --output released/band.onnx`.
+
+As `export.py` for melodies: one graph with its manifest inside, calibrated, and refused unless ONNX Runtime and PyTorch agree.
+"""
+
+import argparse
+import sys
+import tempfile
+import tomllib
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from band import (CONTEXT_BARS, DRUM_LOWEST, N_CELLS, N_DRUM_CELLS, N_NOISE, N_TRACKS, WINDOW_BARS, BandSampler)
+from band_phrases import Phrases, cells_of_batch, decode, load_band, masks, real_rolls, triads_of, windows_of, write
+from export import LICENCE, TOLERANCE, finish, graphs_of, session, to_onnx
+from phrases import BASS, DRUMS, LOWEST_PITCH, N_PITCHES, N_STEPS, PHRASE_BARS, PROGRAMS, TRACKS
+from train_band import BandConfig
+
+INPUTS = ("noise", "chords", "given", "known")
+N_CHECKS = 16
+N_CALIBRATE = 384  # phrases
+CHAIN_BARS = 16
+ATTRIBUTION = (
+    "Trained on game scores of freedoom/freedoom (BSD-3-Clause style, see its COPYING), EasyRPG/RTP (CC BY 4.0, see its AUTHORS) "
+    "and simutrans/simutrans (Artistic License); on Slakh2100 (CC BY 4.0, Manilow et al. 2019) as quantised in "
+    "zhaojw1998/Query-and-reArrange; and on the Groove MIDI Dataset (CC BY 4.0, Google LLC, Gillick et al. 2019).")
+
+
+@dataclass(frozen=True)
+class BandRelease:
+    """What a release adds to a run; see `configs/release-band.toml`."""
+
+    id: str
+    name: str
+    version: str
+    description: str
+    decode_temperature: float  # factor from the host's temperature knob
+    begin_temperature: float  # sampling inside the graph: whether notes begin
+    pitch_temperature: float
+    shape_temperature: float
+    duration_temperature: float
+
+    @property
+    def temperature(self):
+        """In the order of `BandSampler`."""
+        return self.begin_temperature, self.pitch_temperature, self.shape_temperature, self.duration_temperature
+
+
+def load_release(path):
+    """Read a release file; unknown, missing and ill-typed keys are errors."""
+    values = tomllib.loads(Path(path).read_text())
+    expected = {field.name: field.type for field in fields(BandRelease)}
+    if set(values) != set(expected):
+        raise SystemExit(f"{path}: keys must be exactly {sorted(expected)}; differs in {sorted(set(values) ^ set(expected))}")
+    for name, value in values.items():
+        if type(value) is not expected[name]:
+            raise SystemExit(f"{path}: {name} must be {expected[name].__name__}, not {value!r}")
+    return BandRelease(**values)
+
+
+def density(onsets):
+    """Steps with an onset per bar, per track: (5,)."""
+    return onsets.any(-1).mean((0, 2, 3)) * N_STEPS
+
+
+def calibrate(band, release, phrases, n_rounds=5):
+    """Find the bias per track on "something begins" at which the default knobs play as many onsets as the training data.
+
+    Half of the phrases are written from nothing, half after real bars. Returns (biases, figures).
+    """
+    rng = np.random.default_rng(3)
+    windows = windows_of(phrases, 1)
+    windows = [windows[i] for i in rng.permutation(len(windows))[:N_CALIBRATE]]
+    batch = phrases.take(windows, context=np.arange(len(windows)) % 2 == 1)
+    target = density(real_rolls(batch)[0])
+    known = masks(len(windows), context=True) * batch["has"].numpy()[:, None]
+    triads, given = triads_of(batch), cells_of_batch(batch) * (np.repeat(known[:, :1].transpose(0, 2, 1), N_STEPS, 1)
+                                                               .reshape(len(windows), WINDOW_BARS, N_STEPS, 1) > 0)
+    bias = np.zeros(N_TRACKS)
+    for _ in tqdm(range(n_rounds), desc="calibrate", unit="round"):
+        sampler = BandSampler(band, release.temperature, bias.round(3).tolist()).eval()
+        logits = write(sampler, triads, given, known, seed=4)
+        played = density(decode(logits, release.decode_temperature, rng=np.random.default_rng(0))[0])
+        used = bias.round(3)
+        bias = bias + 0.7 * np.log(target / np.maximum(played, 1e-3))
+    return used, {"onset_steps_per_bar": {"data": dict(zip(TRACKS, target.round(3).tolist())),
+                                          "played": dict(zip(TRACKS, played.round(3).tolist()))}}
+
+
+def manifest_of(release, config, checkpoints, calibration, figures):
+    """The contract with the host, as a dict."""
+    n_cells = sum(N_CELLS)
+    tracks = [{"name": name, "program": program, "drums": idx == DRUMS,
+               "kind": "onsets" if idx == DRUMS else "one_of_n" if idx == BASS else "onset_sustain",
+               "lowest_pitch": DRUM_LOWEST if idx == DRUMS else LOWEST_PITCH,
+               "n_pitches": N_DRUM_CELLS if idx == DRUMS else N_PITCHES} for idx, (name, program) in enumerate(zip(TRACKS, PROGRAMS))]
+    one = next(iter(checkpoints.values()))
+    return {
+        "format": 1, "id": release.id, "name": release.name, "version": release.version, "description": release.description,
+        "tracks": tracks, "n_bars": PHRASE_BARS, "chain_bars": CHAIN_BARS, "context_bars": CONTEXT_BARS,
+        "n_steps": N_STEPS, "steps_per_beat": 4,
+        "latents": [{"name": "noise", "shape": [1, N_TRACKS, PHRASE_BARS, N_STEPS, N_NOISE], "distribution": "normal",
+                     "scope": "track_bar"}],
+        "conditions": [{"name": "chords", "shape": [1, 2 * WINDOW_BARS, 24], "encoding": "triads"},
+                       {"name": "given", "shape": [1, WINDOW_BARS, N_STEPS, n_cells], "encoding": "given"},
+                       {"name": "known", "shape": [1, N_TRACKS, WINDOW_BARS], "encoding": "known"}],
+        "output": {"name": "logits", "shape": [1, PHRASE_BARS, N_STEPS, n_cells]},
+        "calibration": calibration,
+        "training": {"config": asdict(config), "commit": " ".join(sorted({c["commit"] for c in checkpoints.values()})),
+                     "data": "freedoom, EasyRPG, simutrans; Slakh2100 quantised; Groove MIDI Dataset", "data_sha256": one["data_sha256"],
+                     "seed": config.seed, "steps": {group: c["step"] for group, c in checkpoints.items()},
+                     "cpu_s": {group: c["cpu_s"] for group, c in checkpoints.items()},
+                     "val_nll": {group: round(c["val_nll"], 4) for group, c in checkpoints.items()},
+                     "release": asdict(release), "figures": figures},
+        "licence": LICENCE, "attribution": ATTRIBUTION,
+    }
+
+
+@torch.no_grad()
+def compare(sampler, model, phrases):
+    """Run PyTorch and ONNX Runtime on the same inputs, with all sorts of masks; returns the largest difference.
+
+    Raises SystemExit where they disagree. A draw whose uniform lies within rounding of a boundary may fall on either side and changes
+    all that follows in the phrase; one of `N_CHECKS` phrases may do so.
+    """
+    run = session(model)
+    rng = np.random.default_rng(9)
+    windows = windows_of(phrases, 4)
+    windows = [windows[i] for i in rng.permutation(len(windows))[:N_CHECKS]]
+    batch = phrases.take(windows)
+    known = (rng.random((len(windows), N_TRACKS, WINDOW_BARS)) < rng.random((len(windows), 1, 1))).astype(np.float32)
+    known *= batch["has"].numpy()[:, None]
+    feeds = {"noise": rng.standard_normal((len(windows), N_TRACKS, PHRASE_BARS, N_STEPS, N_NOISE)).astype(np.float32),
+             "chords": triads_of(batch).astype(np.float32), "given": cells_of_batch(batch), "known": known}
+    worst, n_parted = 0.0, 0
+    for row in range(len(windows)):
+        feed = {name: value[row:row + 1] for name, value in feeds.items()}
+        theirs = run.run(["logits"], feed)[0]
+        ours = sampler(*(torch.from_numpy(feed[name]) for name in INPUTS)).numpy()
+        if not np.isfinite(theirs).all():
+            raise SystemExit("ONNX Runtime gives values that are not finite")
+        if ((theirs > 0) != (ours > 0)).any():
+            n_parted += 1
+        else:
+            worst = max(worst, float(np.abs(theirs - ours).max()))
+    if worst > TOLERANCE or n_parted > 1:
+        raise SystemExit(f"ONNX Runtime and PyTorch disagree: {worst:.2e}, tolerance {TOLERANCE:.2e}; {n_parted} other phrases")
+    return worst, n_parted
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--release", type=Path, required=True)
+    parser.add_argument("--run", type=Path, required=True, help="folder that train_band.py wrote")
+    parser.add_argument("--data", type=Path, required=True, help=".npz of phrases.py, for the calibration")
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--bias", type=float, nargs=N_TRACKS, help="use these instead of calibrating")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    release = load_release(args.release)
+    band, config, checkpoints = load_band(args.run)
+    if set(checkpoints) != set(band.GROUPS):
+        raise SystemExit(f"{args.run} holds {sorted(checkpoints)}; {sorted(band.GROUPS)} are needed")
+    phrases = Phrases(args.data, "train", ("midi",))
+    if any(c["data_sha256"] != phrases.sha256 for c in checkpoints.values()):
+        raise SystemExit("the run was trained on other data than --data")
+    bias, figures = (np.array(args.bias), {}) if args.bias else calibrate(band, release, phrases)
+    sampler = BandSampler(band, release.temperature, bias.tolist()).eval()
+    arguments = (torch.zeros(1, N_TRACKS, PHRASE_BARS, N_STEPS, N_NOISE), torch.zeros(1, 2 * WINDOW_BARS, 24),
+                 torch.zeros(1, WINDOW_BARS, N_STEPS, sum(N_CELLS)), torch.zeros(1, N_TRACKS, WINDOW_BARS))
+    with tempfile.TemporaryDirectory() as folder:
+        model = to_onnx(sampler, arguments, Path(folder) / "graph.onnx", INPUTS)
+    worst, n_parted = compare(sampler, model, phrases)
+    calibration = {"temperature": release.decode_temperature, "bias": [float(b) for b in bias.round(3)]}
+    content = finish(model, manifest_of(release, config, checkpoints, calibration, figures), args.output)
+    n_nodes = sum(len(graph.node) for graph in graphs_of(model.graph))
+    print(f"{args.output.name}: {len(content) / 1e6:.2f} MB, {n_nodes} nodes, largest difference ONNX Runtime to PyTorch {worst:.1e} "
+          f"on {N_CHECKS} phrases, {n_parted} of them parted at a boundary, calibration {calibration}, {figures}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
