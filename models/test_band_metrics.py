@@ -1,7 +1,10 @@
 """The band's metrics on a small lopsided piece, against values worked out by hand. `pytest models`."""
 
 import cmath
+import importlib.util
+import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -217,6 +220,24 @@ def test_published_rows_are_legacy_figures_of_known_tracks():
     assert columns["MuseGAN hybrid"]["legacy DP v1"] == {"Drums": 0.713}
     for out in columns.values():
         assert all(metric.startswith("legacy ") and set(values) <= known for metric, values in out.items())
+
+
+def test_the_fixture_for_rust_is_what_its_script_makes():
+    fixtures = Path(__file__).parents[1] / "tests" / "fixtures"
+    spec = importlib.util.spec_from_file_location("make_metrics", fixtures / "make_metrics.py")
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    made, committed = script.make(), json.loads((fixtures / "metrics.json").read_text())
+
+    def numbers(value):
+        """Structure with numbers rounded: libraries differ in the last bits of sums."""
+        if isinstance(value, dict):
+            return {key: numbers(inner) for key, inner in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [numbers(inner) for inner in value]
+        return round(value, 9) if isinstance(value, float) else value
+
+    assert numbers(made) == numbers(committed)
 
 
 def random_phrases(n, rng, lengths):

@@ -1,7 +1,8 @@
-//! The pure domain: time, notes, chords, scales, rolls, decoding, Standard MIDI Files. Any thread; nothing here waits or does I/O.
+//! The pure domain: time, notes, chords, scales, rolls, decoding, metrics, Standard MIDI Files. Any thread; nothing here waits or does I/O.
 
 pub mod chord;
 pub mod decode;
+pub mod metrics;
 pub mod noise;
 pub mod note;
 pub mod roll;
