@@ -1,6 +1,10 @@
 //! The command line as a user meets it: exit codes, messages, files left or not left, and files that other programs read.
 
-use barline::music::smf::Song;
+use barline::music::{
+    note::{Channel, Note, Pitch, Velocity},
+    smf::{Song, SongTrack},
+    time::{Tempo, Ticks},
+};
 use barline_tests::{bundle::workspace, cli::program};
 use std::{
     env,
@@ -328,6 +332,178 @@ fn models_are_listed_inspected_and_verified() {
     assert!(shown(&["models", "verify", file.to_str().expect("a path in UTF-8")]).starts_with("ok: midinet"));
 }
 
+/// A model of five tracks, for tests: `fixtures/make_tiny.py` makes it.
+fn tiny_band() -> String {
+    workspace().join("tests/fixtures/tiny-band.onnx").to_str().expect("a path in UTF-8").to_owned()
+}
+
+/// Onset, duration, pitch of each track.
+fn tracks(path: &Path) -> Vec<Vec<(i64, i64, u8)>> {
+    let of_track = |t: &SongTrack| t.notes.iter().map(|n| (n.onset.0, n.duration.0, n.pitch.number())).collect();
+    song(path).tracks.iter().map(of_track).collect()
+}
+
+/// A track to write: name, channel from 1, program, and onset, duration, pitch of its notes.
+type Written<'a> = (&'a str, u8, Option<u8>, &'a [(i64, i64, i32)]);
+
+fn write_song(path: &Path, meter: &str, tracks: &[Written<'_>]) {
+    let tracks = tracks.iter().map(|(name, channel, program, notes)| {
+        let channel = Channel::new(channel - 1).expect("a channel");
+        let note = |(onset, duration, pitch): &(i64, i64, i32)| Note {
+            onset: Ticks(*onset),
+            duration: Ticks(*duration),
+            channel,
+            pitch: Pitch::new(*pitch).expect("a pitch"),
+            velocity: Velocity::clamped(77),
+        };
+        SongTrack { name: (*name).into(), channel, program: *program, notes: notes.iter().map(note).collect() }
+    });
+    let tempo = Tempo::new(93.0).expect("a tempo");
+    let meters = vec![(Ticks(0), meter.parse().expect("a meter"))];
+    let song = Song { tempos: vec![(Ticks(0), tempo)], meters, tracks: tracks.collect(), ..Song::default() };
+    fs::write(path, song.to_bytes().expect("a song")).expect("a file");
+}
+
+#[test]
+fn a_band_is_written_with_every_track() {
+    let folder = scratch();
+    let dir = folder.path();
+    succeeds(&generate(dir, &[&["--model", &tiny_band(), "--bars", "5"], &all_outputs()[..]].concat()));
+    let song = song(&dir.join("out.mid"));
+    let heads: Vec<(&str, u8, Option<u8>)> =
+        song.tracks.iter().map(|t| (t.name.as_str(), t.channel.index() + 1, t.program)).collect();
+    let want = [("Drums", 10, 0), ("Bass", 2, 33), ("Piano", 3, 0), ("Guitar", 4, 25), ("Strings", 5, 48)];
+    assert_eq!(heads, want.map(|(name, channel, program)| (name, channel, Some(program))));
+    assert!(song.tracks.iter().all(|t| !t.notes.is_empty()));
+    let report: serde_json::Value = serde_json::from_slice(&fs::read(dir.join("out.json")).unwrap()).unwrap();
+    assert_eq!(report["tracks"].as_array().map(Vec::len), Some(5));
+    assert_eq!(report["tracks"][0]["is_drum"], true);
+}
+
+#[test]
+fn a_reroll_changes_its_part_and_nothing_else() {
+    let folder = scratch();
+    let dir = folder.path();
+    let band = tiny_band();
+    let piece = |name: &str, more: &[&str]| {
+        succeeds(&generate(dir, &[&["--model", &band, "--bars", "9", "--output", name][..], more].concat()));
+        tracks(&dir.join(name))
+    };
+    let plain = piece("plain.mid", &[]);
+    let differ = |other: &[Vec<(i64, i64, u8)>]| -> Vec<usize> { (0..5).filter(|i| other[*i] != plain[*i]).collect() };
+    let bass = piece("bass.mid", &["--reroll", "Bass"]);
+    assert_eq!(differ(&bass), [1]);
+    assert_eq!(piece("again.mid", &["--reroll", "bass=1"]), bass, "the next take is the default");
+    assert_ne!(piece("other.mid", &["--reroll", "bass=2"]), bass);
+    let twice = piece("twice.mid", &["--reroll", "bass", "--reroll", "strings:2-3"]);
+    assert_eq!((twice[..4] == bass[..4], differ(&twice)), (true, vec![1, 4]));
+    // Bars 2 and 3 only, but for a note that was held into the fourth.
+    let outside = |notes: &[(i64, i64, u8)]| -> Vec<(i64, u8)> {
+        notes.iter().filter(|n| !(1920..3 * 1920).contains(&n.0)).map(|n| (n.0, n.2)).collect()
+    };
+    assert_eq!(outside(&twice[4]), outside(&plain[4]));
+    assert_eq!(differ(&piece("all.mid", &["--reroll", "all:9=5"])), [0, 1, 2, 3, 4]);
+    // A melody can be written anew as a whole.
+    succeeds(&generate(dir, &["--model", "melody", "--reroll", "all=4", "--temperature", "0", "--output", "m.mid"]));
+    succeeds(&generate(dir, &["--model", "melody", "--take", "4", "--temperature", "0", "--output", "n.mid"]));
+    assert_eq!(tracks(&dir.join("m.mid")), tracks(&dir.join("n.mid")));
+}
+
+#[test]
+fn a_morph_goes_from_seed_to_seed() {
+    let folder = scratch();
+    let piece = |name: &str, more: &[&str]| {
+        let args = [&["--model", "melody", "--temperature", "0", "--output", name], more].concat();
+        succeeds(&generate(folder.path(), &args));
+        tracks(&folder.path().join(name))
+    };
+    let (a, b) = (piece("a.mid", &["--seed", "3"]), piece("b.mid", &["--seed", "8"]));
+    assert_eq!(piece("0.mid", &["--seed", "3", "--morph", "8:0"]), a);
+    assert_eq!(piece("1.mid", &["--seed", "3", "--morph", "8:1"]), b);
+    let half = piece("half.mid", &["--seed", "3", "--morph", "8:0.5"]);
+    assert!(half != a && half != b);
+}
+
+const BASS_LINE: &[(i64, i64, i32)] = &[(3, 470, 40), (480, 230, 43), (953, 490, 45), (1920, 1440, 38), (4 * 1920, 100, 47)];
+
+#[test]
+fn a_track_is_accompanied_and_stays_as_it_is() {
+    let folder = scratch();
+    let dir = folder.path();
+    let band = tiny_band();
+    let silent: &[(i64, i64, i32)] = &[];
+    let drums: &[(i64, i64, i32)] = &[(0, 60, 36), (960, 60, 40), (1200, 60, 81)];
+    let song_tracks = [("Nothing", 1, Some(0), silent), ("Low", 3, Some(35), BASS_LINE), ("Kit", 10, None, drums)];
+    write_song(&dir.join("song.mid"), "4/4", &song_tracks);
+    let piece = |name: &str, more: &[&str]| {
+        let args = [&["--model", &band, "--accompany", "song.mid", "--output", name, "--temperature", "1.5"], more].concat();
+        let output = generate(dir, &args);
+        succeeds(&output);
+        (tracks(&dir.join(name)), text(&output.stderr))
+    };
+    let (around, notes) = piece("a.mid", &["--track", "1"]);
+    // The bass has the range from 36; what is too long or short goes to the grid, and the fifth bar fills up the phrase of two.
+    assert_eq!(around[1], [(0, 480, 40), (480, 240, 43), (960, 480, 45), (1920, 1440, 38), (7680, 120, 47)]);
+    assert_eq!((song(&dir.join("a.mid")).length.0, notes.as_str()), (6 * 1920, ""));
+    assert_eq!(song(&dir.join("a.mid")).tempo().bpm().round(), 93.0);
+    assert!([0, 2, 3, 4].iter().all(|i| !around[*i].is_empty()));
+    // Others play otherwise around something else.
+    let moved: Vec<(i64, i64, i32)> = BASS_LINE.iter().map(|(at, length, pitch)| (*at, *length, pitch - 1)).collect();
+    write_song(&dir.join("song.mid"), "4/4", &[("Low", 3, Some(35), &moved)]);
+    let (other, _) = piece("b.mid", &["--chords", "N.C."]);
+    assert_ne!(other[2], around[2]);
+    // Anything can be given to any lane, and re-rolled around.
+    write_song(&dir.join("song.mid"), "4/4", &song_tracks);
+    let (kit, notes) = piece("c.mid", &["--track", "2", "--bars", "4"]);
+    assert_eq!(kit[0][..2], [(0, 120, 36), (960, 120, 38)]);
+    // Two bars of drums, repeated.
+    assert_eq!(kit[0].len(), 4);
+    assert!(notes.contains("1 of 3 notes were moved") && notes.contains("1 of 3 notes have no place"), "{notes}");
+    let (as_piano, notes) = piece("d.mid", &["--track", "1", "--as", "piano", "--reroll", "drums"]);
+    assert_eq!(as_piano[2].iter().map(|n| n.2).collect::<Vec<_>>(), [64, 55, 57, 62, 59]);
+    assert!(notes.contains("5 of 5 notes were moved by octaves"), "{notes}");
+    let (same, _) = piece("e.mid", &["--track", "1", "--as", "piano"]);
+    assert_eq!((same[0] != as_piano[0], same[1..] == as_piano[1..]), (true, true));
+}
+
+#[test]
+fn what_cannot_be_accompanied_is_refused_with_the_reason() {
+    let folder = scratch();
+    let dir = folder.path();
+    let band = tiny_band();
+    let silent: &[(i64, i64, i32)] = &[];
+    write_song(&dir.join("two.mid"), "4/4", &[("Low", 3, Some(35), BASS_LINE), ("High", 4, None, BASS_LINE)]);
+    write_song(&dir.join("silent.mid"), "4/4", &[("Low", 3, Some(35), silent)]);
+    write_song(&dir.join("late.mid"), "4/4", &[("Low", 3, Some(35), &[(40 * 1920, 100, 40)])]);
+    write_song(&dir.join("whistle.mid"), "4/4", &[("Kit", 10, None, &[(0, 100, 71)])]);
+    write_song(&dir.join("seven.mid"), "7/8", &[("Low", 3, Some(35), BASS_LINE)]);
+    fs::write(dir.join("text.mid"), "not a song").unwrap();
+    fs::write(dir.join("empty.mid"), "").unwrap();
+    let no = |file: &str, more: &[&str], code: i32, words: &[&str]| {
+        refused(dir, &[&["--model", &band, "--accompany", file], more].concat(), code, words);
+    };
+    no("two.mid", &[], USAGE, &["--track N", "1: Low (program 35, channel 3, 5 notes)", "2: High"]);
+    no("two.mid", &["--track", "3"], USAGE, &["no track 3", "1: Low", "2: High"]);
+    no("two.mid", &["--track", "1", "--as", "flute"], USAGE, &["flute", "Drums, Bass, Piano, Guitar, Strings"]);
+    no("silent.mid", &[], PRIMER, &["silent.mid", "no notes"]);
+    no("late.mid", &[], PRIMER, &["bars 1 to 32"]);
+    no("whistle.mid", &[], PRIMER, &["none of the 1 notes", "Drums"]);
+    no("text.mid", &[], PRIMER, &["text.mid", "not a Standard MIDI File"]);
+    no("empty.mid", &[], PRIMER, &["empty.mid"]);
+    no("missing.mid", &[], PRIMER, &["missing.mid"]);
+    refused(dir, &["--model", "melody", "--accompany", "two.mid", "--track", "1"], MODEL, &["melody", "no given track"]);
+    refused(dir, &["--model", "midinet", "--reroll", "all:2"], MODEL, &["midinet", "all tracks and bars at once"]);
+    refused(dir, &["--model", &band, "--reroll", "kazoo"], USAGE, &["kazoo", "Strings"]);
+    refused(dir, &["--model", &band, "--reroll", "bass:8-9"], USAGE, &["bars 8 to 9", "bars 1 to 8"]);
+    // What can be used is used.
+    let output = generate(dir, &["--model", &band, "--accompany", "seven.mid"]);
+    succeeds(&output);
+    assert!(text(&output.stderr).contains("7/8"), "{}", text(&output.stderr));
+    let output = generate(dir, &["--model", &band, "--accompany", "late.mid", "--bars", "42"]);
+    succeeds(&output);
+    assert_eq!(tracks(&dir.join("generated.mid"))[1], [(40 * 1920, 120, 40)]);
+}
+
 /// A Python with the packages that the checks need; says SKIPPED and why where there is none.
 fn outside(args: &[&OsStr]) -> Option<String> {
     let script = workspace().join("tests/check_midi.py");
@@ -351,13 +527,15 @@ fn outside(args: &[&OsStr]) -> Option<String> {
 
 #[test]
 fn others_read_what_is_written_note_for_note() {
-    let pieces: [&[&str]; 6] = [
+    let band = tiny_band();
+    let pieces: [&[&str]; 7] = [
         &["--seed", "7", "--bars", "32", "--chords", "Dm7 | G7 | C | A7", "--key", "A minor"],
         &["--seed", "1", "--tempo", "97.3", "--chords-channel", "2", "--chords", "C Am | F G"],
         &["--seed", "2", "--meter", "3/4", "--swing", "1", "--lead-in-bars", "1", "--note-length", "0.05"],
         &["--seed", "3", "--meter", "7/8", "--humanize", "1", "--humanize-velocity", "1", "--key", "Eb dorian"],
         &["--seed", "4", "--model", "midinet", "--temperature", "2", "--threshold", "0.1", "--chords-channel", "1"],
         &["--seed", "5", "--channel", "10", "--velocity", "127", "--octave", "-2"],
+        &["--seed", "6", "--model", &band, "--bars", "7", "--swing", "0.5", "--reroll", "piano:2", "--chords-channel", "7"],
     ];
     for args in pieces {
         let folder = scratch();

@@ -1,7 +1,9 @@
-//! The pure domain: time, notes, chords, scales, rolls, decoding, metrics, Standard MIDI Files. Any thread; nothing here waits or does I/O.
+//! The pure domain: time, notes, chords, harmony, scales, rolls, decoding, metrics, Standard MIDI Files. Any thread; nothing here
+//! waits or does I/O.
 
 pub mod chord;
 pub mod decode;
+pub mod harmony;
 pub mod metrics;
 pub mod noise;
 pub mod note;

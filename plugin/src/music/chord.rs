@@ -383,6 +383,13 @@ impl Progression {
         Self(vec![[chord, chord]])
     }
 
+    /// These bars; none at all is no chord.
+    #[must_use]
+    pub fn of_bars(bars: impl IntoIterator<Item = BarChords>) -> Self {
+        let bars: Vec<BarChords> = bars.into_iter().collect();
+        if bars.is_empty() { Self::none() } else { Self(bars) }
+    }
+
     /// The bars, at least one.
     #[must_use]
     pub fn bars(&self) -> &[BarChords] {

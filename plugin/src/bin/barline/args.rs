@@ -1,7 +1,7 @@
 //! The arguments. Ranges are those of the plugin's parameters, defaults too.
 
 use barline::{
-    generate::pattern::MAX_PATTERN_BARS,
+    generate::Morph,
     music::{
         chord::Progression,
         note::Channel,
@@ -12,10 +12,12 @@ use barline::{
     player::Knobs,
 };
 use clap::{Args, Parser, Subcommand, value_parser};
-use std::{path::PathBuf, str::FromStr};
+use std::{ops::Range, path::PathBuf, str::FromStr};
 
 /// Most bars of one piece.
 pub const MAX_BARS: u32 = 4096;
+/// Bars where nothing says how many.
+pub const DEFAULT_BARS: u32 = 8;
 /// What plays where no chords are given.
 pub const DEFAULT_CHORDS: &str = "C | Am | F | G";
 
@@ -49,18 +51,19 @@ pub struct GenerateArgs {
     /// Take: another try with the same seed
     #[arg(long, default_value_t = 0)]
     pub take: u32,
-    /// Bars of music
-    #[arg(long, short, default_value_t = 8, value_parser = value_parser!(u32).range(1..=i64::from(MAX_BARS)))]
-    pub bars: u32,
-    /// Beats (quarter notes) per minute, 3.6 to 1000
-    #[arg(long, short, default_value = "120", value_parser = tempo)]
-    pub tempo: Tempo,
+    /// Bars of music [default: 8, or the length of --accompany's track up to 32]
+    #[arg(long, short, value_parser = value_parser!(u32).range(1..=i64::from(MAX_BARS)))]
+    pub bars: Option<u32>,
+    /// Beats (quarter notes) per minute, 3.6 to 1000 [default: 120, or --accompany's]
+    #[arg(long, short, value_parser = tempo)]
+    pub tempo: Option<Tempo>,
     /// Time signature
     #[arg(long, default_value = "4/4")]
     pub meter: TimeSignature,
-    /// Chords, bar by bar, repeated; two chords in a bar separated by a space, N.C. for none
-    #[arg(long, short, default_value = DEFAULT_CHORDS)]
-    pub chords: Progression,
+    /// Chords, bar by bar, repeated; two chords in a bar separated by a space, N.C. for none [default: C | Am | F | G, or what
+    /// --accompany's song sounds like]
+    #[arg(long, short)]
+    pub chords: Option<Progression>,
     /// Sampling noise: 0 the likeliest notes, 1 as the model was trained, up to 2
     #[arg(long, default_value_t = Knobs::default().temperature, value_parser = between::<0, 2>)]
     pub temperature: f32,
@@ -103,6 +106,22 @@ pub struct GenerateArgs {
     /// Standard MIDI File whose last bar of melody is taken as the bar before the music
     #[arg(long, value_name = "FILE")]
     pub primer: Option<PathBuf>,
+    /// Standard MIDI File, one of whose tracks the others are written around
+    #[arg(long, value_name = "FILE")]
+    pub accompany: Option<PathBuf>,
+    /// Which track of it, from 1, of those that hold notes
+    #[arg(long, value_name = "N", requires = "accompany", value_parser = value_parser!(u32).range(1..))]
+    pub track: Option<u32>,
+    /// Track of the model that plays it, such as bass; chosen by its instrument if not given
+    #[arg(long = "as", value_name = "TRACK", requires = "accompany")]
+    pub lane: Option<String>,
+    /// Write a track anew, to go with all others as they stand: bass, drums:3-4 for bars, all:2 for a bar of all tracks, bass=7 for
+    /// a take other than the next. May be given several times, and is done in that order
+    #[arg(long, value_name = "TRACK[:BARS][=TAKE]")]
+    pub reroll: Vec<Reroll>,
+    /// Go from the seed towards another: its number, then how far, from 0 to 1, such as 7:0.5
+    #[arg(long, value_name = "SEED:AMOUNT", value_parser = morph)]
+    pub morph: Option<Morph>,
     /// Standard MIDI File to write
     #[arg(long, short, default_value = "generated.mid", value_name = "FILE")]
     pub output: PathBuf,
@@ -198,11 +217,42 @@ impl GenerateArgs {
             ..Knobs::default()
         }
     }
+}
 
-    /// Finite as in the plugin as far as patterns go there, endless beyond.
-    pub fn is_finite(&self) -> bool {
-        self.bars <= MAX_PATTERN_BARS
+/// `TRACK[:BARS][=TAKE]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reroll {
+    pub track: String,
+    /// Bar indices, from 0.
+    pub bars: Option<Range<u32>>,
+    pub take: Option<u32>,
+}
+
+impl FromStr for Reroll {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let error = "write a track, and if wanted its bars from 1 and a take, such as bass, drums:3-4 or bass:2=7";
+        let number = |text: &str| text.parse::<u32>().map_err(|_| error);
+        let (text, take) = text.split_once('=').map_or((text, None), |(text, take)| (text, Some(take)));
+        let (track, bars) = text.split_once(':').map_or((text, None), |(track, bars)| (track, Some(bars)));
+        let bars = bars.map(|bars| {
+            let (first, last) = bars.split_once('-').unwrap_or((bars, bars));
+            let (first, last) = (number(first)?, number(last)?);
+            if (1..=last).contains(&first) { Ok(first - 1..last) } else { Err(error) }
+        });
+        if track.is_empty() {
+            return Err(error);
+        }
+        Ok(Self { track: track.into(), bars: bars.transpose()?, take: take.map(number).transpose()? })
     }
+}
+
+fn morph(text: &str) -> Result<Morph, String> {
+    let error = || "write the other seed and how far to go, from 0 to 1, such as 7:0.5".to_owned();
+    let (seed, amount) = text.split_once(':').ok_or_else(error)?;
+    let amount = between::<0, 1>(amount).map_err(|_| error())?;
+    Ok(Morph { seed: seed.parse().map_err(|_| error())?, amount })
 }
 
 fn number(text: &str, least: f32, most: f32) -> Result<f32, String> {
@@ -252,6 +302,16 @@ mod tests {
     }
 
     #[test]
+    fn rerolls_are_read() {
+        let read = |text: &str| text.parse::<Reroll>().unwrap();
+        let bass = Reroll { track: "bass".into(), bars: None, take: None };
+        assert_eq!(read("bass"), bass);
+        assert_eq!(read("bass:3"), Reroll { bars: Some(2..3), ..bass.clone() });
+        assert_eq!(read("bass:3-4=12"), Reroll { bars: Some(2..4), take: Some(12), ..bass.clone() });
+        assert_eq!(read("bass=0"), Reroll { take: Some(0), ..bass });
+    }
+
+    #[test]
     fn nonsense_is_refused() {
         let refused = |args: &[&str]| {
             let error = Cli::try_parse_from([&["barline", "generate"], args].concat()).unwrap_err();
@@ -284,6 +344,15 @@ mod tests {
         ] {
             refused(&args);
         }
+        for reroll in ["", ":2", "bass:", "bass:0", "bass:3-2", "bass:2-", "bass=", "bass=-1", "bass:1-2-3"] {
+            refused(&["--reroll", reroll]);
+        }
+        for morph in ["7", "7:", ":0.5", "7:1.5", "7:nan", "-7:0.5"] {
+            refused(&["--morph", morph]);
+        }
+        refused(&["--track", "1"]);
+        refused(&["--as", "bass"]);
+        refused(&["--accompany", "song.mid", "--track", "0"]);
         for shard in ["0/4", "5/4", "1", "1/0", "a/b", "1/2/3"] {
             refused(&["--count", "9", "--shard", shard]);
         }

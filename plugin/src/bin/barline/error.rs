@@ -3,7 +3,6 @@
 use barline::{
     export::ExportError,
     generate::{GenerateError, ModelError},
-    music::smf::SmfError,
 };
 use std::process::ExitCode;
 
@@ -13,15 +12,12 @@ pub enum CliError {
     /// Arguments that contradict each other; clap has already refused those that are wrong by themselves.
     #[error("{0}")]
     Usage(String),
-    /// The primer is no file that can be read.
-    #[error("cannot read the primer {path}: {reason}")]
-    PrimerFile { path: String, reason: String },
-    /// The primer is no song.
-    #[error("cannot read the primer {path}: {source}")]
-    PrimerSong { path: String, source: SmfError },
-    /// The primer is of no use.
-    #[error("the primer {path} cannot be used: {reason}")]
-    PrimerUse { path: String, reason: String },
+    /// A file that is to be read is no song.
+    #[error("cannot read the {what} {path}: {reason}")]
+    Read { what: &'static str, path: String, reason: String },
+    /// It is of no use.
+    #[error("the {what} {path} cannot be used: {reason}")]
+    Use { what: &'static str, path: String, reason: String },
     /// The model cannot be loaded.
     #[error("cannot use model `{model}`: {source}")]
     Model { model: String, source: ModelError },
@@ -40,11 +36,11 @@ pub enum CliError {
 }
 
 impl CliError {
-    /// 2 usage, 3 primer, 4 model, 5 output; 0 is success, and 101 a fault of this program.
+    /// 2 usage, 3 primer or song, 4 model, 5 output; 0 is success, and 101 a fault of this program.
     pub fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self {
             Self::Usage(_) => 2,
-            Self::PrimerFile { .. } | Self::PrimerSong { .. } | Self::PrimerUse { .. } => 3,
+            Self::Read { .. } | Self::Use { .. } => 3,
             Self::Model { .. } | Self::Generate(_) => 4,
             Self::Export(_) | Self::ExportAfter { .. } | Self::Print(_) => 5,
         })

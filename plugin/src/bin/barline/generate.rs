@@ -1,35 +1,85 @@
 //! `barline generate`.
 
 use crate::{
-    args::{GenerateArgs, MAX_BARS, Shard},
+    args::{DEFAULT_BARS, DEFAULT_CHORDS, GenerateArgs, MAX_BARS, Shard},
+    band::{self, Accompanied},
     error::CliError,
+    input,
 };
 use barline::{
     export::{self, ExportError, files::Outputs},
     generate::{
-        Generator, Manifest, ModelProvider, Pattern, PatternSpec, Span, build, manifest::Encoding, pattern::MAX_PATTERN_BARS,
-        primer_states,
+        Generator, Manifest, ModelProvider, Morph, Pattern, PatternSpec, Retake, Span, build, manifest::Encoding,
+        pattern::MAX_PATTERN_BARS, primer_states,
     },
     inference::Library,
     music::{
         chord::Progression,
         note::Note,
         roll::LogitRoll,
-        smf::{MAX_FILE_BYTES, Song, SongTrack},
-        time::{TICKS_PER_STEP, Ticks, TimeSignature},
+        smf::{Song, SongTrack},
+        time::{TICKS_PER_STEP, Tempo, Ticks, TimeSignature},
     },
     player::{self, Knobs},
 };
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use std::{
-    fs,
     path::{Path, PathBuf},
     time::Instant,
 };
 
 /// Bars built in one call: what a pattern's builder takes.
 const BUILD_BARS: u32 = 4 * MAX_PATTERN_BARS;
+/// The model that plays around a track, where none is named.
+const BAND: &str = "band";
+
+/// What one piece or many are to be, but for the seed.
+struct Plan {
+    bars: u32,
+    tempo: Tempo,
+    chords: Progression,
+    primer: Vec<u16>,
+    accompanied: Option<Accompanied>,
+    takes: Vec<Retake>,
+}
+
+impl Plan {
+    fn new(args: &GenerateArgs, manifest: &Manifest) -> Result<Self, CliError> {
+        let primer = args.primer.as_deref().map(|path| primer(path, manifest)).transpose()?.unwrap_or_default();
+        let mut accompanied = args.accompany.as_deref().map(|path| band::accompanied(args, path, manifest)).transpose()?;
+        let bars = args.bars.or_else(|| accompanied.as_ref().map(|song| song.bars)).unwrap_or(DEFAULT_BARS);
+        let of_song = accompanied.as_mut().and_then(|song| song.chords.take());
+        Ok(Self {
+            bars,
+            tempo: args.tempo.or_else(|| accompanied.as_ref().map(|song| song.tempo)).unwrap_or_default(),
+            chords: args
+                .chords
+                .clone()
+                .or(of_song)
+                .map_or_else(|| DEFAULT_CHORDS.parse(), Ok)
+                .unwrap_or_else(|_| Progression::none()),
+            primer,
+            takes: band::retakes(args, manifest, bars)?,
+            accompanied,
+        })
+    }
+
+    fn spec(&self, args: &GenerateArgs, seed: u32) -> PatternSpec {
+        PatternSpec {
+            seed,
+            take: args.take,
+            variation: args.variation,
+            // Finite as in the plugin as far as patterns go there, endless beyond.
+            span: if self.bars <= MAX_PATTERN_BARS { Span::Bars(self.bars) } else { Span::Endless },
+            progression: self.chords.clone(),
+            primer: self.primer.clone(),
+            given: self.accompanied.as_ref().map(|song| song.given.clone()).unwrap_or_default(),
+            takes: self.takes.clone(),
+            morph: args.morph,
+        }
+    }
+}
 
 /// What made a piece: the text event of its MIDI file and the head of its JSON. Nothing that differs between machines.
 #[derive(Serialize)]
@@ -45,6 +95,12 @@ struct Provenance<'a> {
     lead_in_bars: u32,
     chords: &'a Progression,
     primer_states: &'a [u16],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    accompanied: Option<&'a str>,
+    #[serde(skip_serializing_if = "<[Retake]>::is_empty")]
+    rerolls: &'a [Retake],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    morph: Option<Morph>,
     parameters: Parameters,
 }
 
@@ -108,41 +164,30 @@ pub fn run(args: &GenerateArgs) -> Result<(), CliError> {
     if let Some(seed) = seeds.iter().next() {
         export::files::check(&paths_of(seed).all())?;
     }
-    let primer = args.primer.as_deref().map(read_primer).transpose()?;
     let mut library = Library::new();
-    let name = args.model.clone().unwrap_or_else(|| library.default_model().to_owned());
+    let name = args.model.clone().unwrap_or_else(|| default_model(args, &library));
     let mut generator = library.load(&name).map_err(|source| CliError::Model { model: name.clone(), source })?;
-    let states = match &primer {
-        Some((path, notes)) => states_of(generator.manifest(), path, notes)?,
-        None => Vec::new(),
-    };
+    let plan = Plan::new(args, generator.manifest())?;
     if !args.quiet {
-        for note in &generator.backend().notes {
+        let of_song = plan.accompanied.iter().flat_map(|song| &song.notes);
+        for note in generator.backend().notes.iter().chain(of_song) {
             eprintln!("note: {note}");
         }
     }
-    let bar = progress_bar(args, &seeds);
+    let bar = progress_bar(args, &seeds, plan.bars);
     let started = Instant::now();
     let mut n_notes = 0;
     for (n_done, seed) in (0_u32..).zip(seeds.iter()) {
-        let spec = PatternSpec {
-            seed,
-            take: args.take,
-            variation: args.variation,
-            span: if args.is_finite() { Span::Bars(args.bars) } else { Span::Endless },
-            progression: args.chords.clone(),
-            primer: states.clone(),
-            ..PatternSpec::default()
-        };
+        let spec = plan.spec(args, seed);
         let on_bars = |n| {
             if !in_many {
                 bar.set_position(u64::from(n))
             }
         };
-        let pattern = build_long(generator.as_mut(), &spec, args.bars, on_bars)?;
-        let song = song(args, generator.as_ref(), &pattern);
+        let pattern = build_long(generator.as_mut(), &spec, plan.bars, on_bars)?;
+        let song = song(args, &plan, generator.as_ref(), &pattern);
         n_notes += song.tracks.iter().map(|t| t.notes.len()).sum::<usize>();
-        write(args, generator.as_ref(), &spec, &song, &paths_of(seed)).map_err(|source| match (in_many, source) {
+        write(args, &plan, generator.as_ref(), &spec, &song, &paths_of(seed)).map_err(|source| match (in_many, source) {
             (true, source) => CliError::ExportAfter { source, n_done, n: seeds.len() },
             (false, source) => CliError::Export(source),
         })?;
@@ -156,7 +201,7 @@ pub fn run(args: &GenerateArgs) -> Result<(), CliError> {
         let (manifest, backend) = (generator.manifest(), generator.backend());
         println!(
             "{what}: {n_notes} notes in {} bars by {} {} ({}, {}) in {:.2} s",
-            u64::from(args.bars) * u64::from(seeds.len()),
+            u64::from(plan.bars) * u64::from(seeds.len()),
             manifest.id,
             manifest.version,
             backend.runtime,
@@ -199,11 +244,11 @@ impl Seeds {
     }
 }
 
-fn progress_bar(args: &GenerateArgs, seeds: &Seeds) -> ProgressBar {
+fn progress_bar(args: &GenerateArgs, seeds: &Seeds, n_bars: u32) -> ProgressBar {
     if args.quiet {
         return ProgressBar::hidden();
     }
-    let (length, unit) = if args.count.is_some() { (seeds.len(), "pieces") } else { (args.bars, "bars") };
+    let (length, unit) = if args.count.is_some() { (seeds.len(), "pieces") } else { (n_bars, "bars") };
     let bar = ProgressBar::new(u64::from(length));
     let template = format!("{{bar:40}} {{pos}}/{{len}} {unit}, {{eta}} left");
     if let Ok(style) = ProgressStyle::with_template(&template) {
@@ -212,35 +257,24 @@ fn progress_bar(args: &GenerateArgs, seeds: &Seeds) -> ProgressBar {
     bar
 }
 
-/// The notes of the primer's last bar of melody.
-fn read_primer(path: &Path) -> Result<(String, Vec<Note>), CliError> {
-    let name = path.display().to_string();
-    let file = |reason: String| CliError::PrimerFile { path: name.clone(), reason };
-    let found = fs::metadata(path).map_err(|e| file(e.to_string()))?;
-    // A device would never end, and a large file is refused before it fills the memory.
-    if !found.is_file() {
-        return Err(file("it is no regular file".into()));
-    }
-    let size = usize::try_from(found.len()).unwrap_or(usize::MAX);
-    if size > MAX_FILE_BYTES {
-        return Err(file(format!("it has {size} bytes; at most {MAX_FILE_BYTES} are read")));
-    }
-    let bytes = fs::read(path).map_err(|e| file(e.to_string()))?;
-    let song = Song::from_bytes(&bytes).map_err(|source| CliError::PrimerSong { path: name.clone(), source })?;
-    let notes = song.last_melody_bar();
+/// The primer's last bar of melody, as the model's states.
+fn primer(path: &Path, manifest: &Manifest) -> Result<Vec<u16>, CliError> {
+    let refuse = |reason| Err(CliError::Use { what: "primer", path: path.display().to_string(), reason });
+    let notes = input::song("primer", path)?.last_melody_bar();
     if notes.is_empty() {
-        return Err(CliError::PrimerUse { path: name, reason: "it has no notes but drums".into() });
+        return refuse("it has no notes but drums".into());
     }
-    Ok((name, notes))
-}
-
-fn states_of(manifest: &Manifest, path: &str, notes: &[Note]) -> Result<Vec<u16>, CliError> {
-    let refuse = |reason| Err(CliError::PrimerUse { path: path.into(), reason });
-    if !manifest.conditions.iter().any(|c| c.encoding == Encoding::States) {
+    if !manifest.has(Encoding::States) {
         return refuse(format!("model `{}` does not look at the bar before", manifest.id));
     }
-    let states = primer_states(&manifest.layout(), notes);
+    let states = primer_states(&manifest.layout(), &notes);
     if states.is_empty() { refuse(format!("model `{}` takes no melody", manifest.id)) } else { Ok(states) }
+}
+
+/// The model where none is named: one that can do what is asked for.
+fn default_model(args: &GenerateArgs, library: &Library) -> String {
+    let needs_band = args.accompany.is_some() || !args.reroll.is_empty();
+    if needs_band { BAND.into() } else { library.default_model().to_owned() }
 }
 
 /// A pattern of any length, built in pieces: bars do not depend on which are asked for together.
@@ -273,23 +307,23 @@ fn build_long(
     Ok(Pattern { roll, ..pattern })
 }
 
-fn song(args: &GenerateArgs, generator: &dyn Generator, pattern: &Pattern) -> Song {
+fn song(args: &GenerateArgs, plan: &Plan, generator: &dyn Generator, pattern: &Pattern) -> Song {
     let manifest = generator.manifest();
     let knobs = args.knobs();
     let lead_in = i64::from(args.lead_in_bars) * args.meter.bar().0;
-    let mut notes = player::render(pattern, &knobs, args.meter, args.bars);
+    let mut notes = player::render(pattern, &knobs, args.meter, plan.bars);
     for note in &mut notes {
         note.onset.0 += lead_in;
     }
     Song {
         name: manifest.name.clone(),
-        tempos: vec![(Ticks(0), args.tempo)],
+        tempos: vec![(Ticks(0), plan.tempo)],
         meters: vec![(Ticks(0), args.meter)],
         key: args.key,
         texts: Vec::new(),
-        markers: chord_markers(&args.chords, args.meter, args.bars, lead_in),
+        markers: chord_markers(&plan.chords, args.meter, plan.bars, lead_in),
         tracks: tracks(manifest, &knobs, &notes),
-        length: Ticks(lead_in + i64::from(args.bars) * args.meter.bar().0),
+        length: Ticks(lead_in + i64::from(plan.bars) * args.meter.bar().0),
     }
 }
 
@@ -331,6 +365,7 @@ fn chord_markers(chords: &Progression, meter: TimeSignature, n_bars: u32, lead_i
 
 fn write(
     args: &GenerateArgs,
+    plan: &Plan,
     generator: &dyn Generator,
     spec: &PatternSpec,
     song: &Song,
@@ -345,10 +380,13 @@ fn write(
         model_licence: &manifest.licence,
         seed: spec.seed,
         take: spec.take,
-        bars: args.bars,
+        bars: plan.bars,
         lead_in_bars: args.lead_in_bars,
-        chords: &args.chords,
+        chords: &plan.chords,
         primer_states: &spec.primer,
+        accompanied: plan.accompanied.as_ref().map(|song| song.lane.as_str()),
+        rerolls: &spec.takes,
+        morph: spec.morph,
         parameters: Parameters {
             temperature: args.temperature,
             threshold: args.threshold,
@@ -373,7 +411,7 @@ fn write(
         outputs.add(path, &export::npz::to_bytes(song)?)?;
     }
     if let Some(path) = &paths.png {
-        outputs.add(path, &export::png::to_bytes(song, &title(args, manifest, spec))?)?;
+        outputs.add(path, &export::png::to_bytes(song, &title(args, plan, manifest, spec))?)?;
     }
     if let Some(path) = &paths.json {
         outputs.add(path, &export::report::to_bytes(song, &provenance).map_err(json_error)?)?;
@@ -381,9 +419,9 @@ fn write(
     outputs.commit()
 }
 
-fn title(args: &GenerateArgs, manifest: &Manifest, spec: &PatternSpec) -> String {
+fn title(args: &GenerateArgs, plan: &Plan, manifest: &Manifest, spec: &PatternSpec) -> String {
     let key = args.key.map(|k| format!(", {k}")).unwrap_or_default();
-    let (bpm, meter) = (args.tempo.bpm(), args.meter);
+    let (bpm, meter) = (plan.tempo.bpm(), args.meter);
     format!("{}, seed {}, take {}, {bpm} bpm, {meter}{key}", manifest.name, spec.seed, spec.take)
 }
 

@@ -2,9 +2,11 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod band;
 mod bench;
 mod error;
 mod generate;
+mod input;
 mod models;
 
 use clap::Parser;
