@@ -28,13 +28,13 @@ N_DRUMS = len(DRUM_PITCHES)
 DURATIONS = (1, 2, 3, 4, 6, 8, 12, 16, 32, 64)  # steps; others count as the nearest
 LAGS = (16, 32, 64)  # how far back a track looks at itself: one, two, four bars
 N_AHEAD = 8  # steps of rhythm seen after each lag
-MAX_NOTES = (4, 1, 5, 5, 5)  # most notes that begin on one step, per track
+MAX_NOTES = (5, 1, 7, 7, 7)  # most notes that begin on one step, per track
 N_NOISE = 5  # numbers per step: begin, lowest note, shape, duration of the lowest, of the others
 N_LOW_RANK = 32
 N_BLOCK = 32
 FOLLOW_DECAY = 0.75
 N_INTERVALS = 2 * N_PITCHES - 1
-N_RISES = 36  # how far above the lowest note a chord reaches
+N_RISES = 48  # how far above the lowest note a chord reaches, in semitones
 # Drum cells of the host are contiguous pitches; classes lie at their own pitch among them.
 DRUM_LOWEST = min(DRUM_PITCHES)
 N_DRUM_CELLS = max(DRUM_PITCHES) - DRUM_LOWEST + 1
@@ -164,7 +164,7 @@ class TrackNet(nn.Module):
     (for drums: which set of drums); which *shape* of intervals stands on it; how long the lowest and the others last. Scores of
     pitches are sums of absolute pitch, degree of the chord, interval from the last lowest note, and gates that copy from the lags.
 
-    `shapes` (n_shapes, 36) or (n_sets, 16) 0/1: the chords above a lowest note, or the sets of drums, that the training songs use.
+    `shapes` (n_shapes, 48) or (n_sets, 16) 0/1: the chords above a lowest note, or the sets of drums, that the training songs use.
     """
 
     def __init__(self, targets, n_hidden, n_surroundings, dropout, shapes):
@@ -261,14 +261,14 @@ class TrackNet(nn.Module):
         return (reference.unsqueeze(1) @ table[:, self.interval_idx].reshape(-1, N_PITCHES, N_PITCHES)).squeeze(1)
 
     def rises(self, scores, low, gathered):
-        """Scores of pitches (N, 72) -> of the 36 pitches above `low` (N, 72) one-hot; 0 beyond the range."""
+        """Scores of pitches (N, 72) -> of the 48 pitches above `low` (N, 72) one-hot; 0 beyond the range."""
         padded = F.pad(scores, (0, N_RISES))
         if gathered:
             return padded.gather(-1, low.argmax(-1, keepdim=True) + 1 + torch.arange(N_RISES))
         return (low.unsqueeze(1) @ padded[:, self.above_idx].reshape(-1, N_PITCHES, N_RISES)).squeeze(1)
 
     def shape_scores(self, heads, members):
-        """Scores of the shapes (N, n_shapes): the sum of their members' scores (N, 36 or 16), and what is learnt of each."""
+        """Scores of the shapes (N, n_shapes): the sum of their members' scores (N, 48 or 16), and what is learnt of each."""
         return members @ self.shapes.T + self.shape_out(torch.tanh(heads["shape"]))
 
     def drum_scores(self, heads, lag_onsets):
@@ -450,6 +450,7 @@ class BandSampler(nn.Module):
         self.register_buffer("drum_classes", classes, persistent=False)
         self.register_buffer("drum_cells", cells, persistent=False)
         self.register_buffer("up_to", torch.tril(torch.ones(N_WINDOW, N_WINDOW)), persistent=False)
+        self.register_buffer("all_steps", torch.arange(N_PHRASE), persistent=False)
         self.register_buffer("lag_rows", torch.tensor([N_CONTEXT - 1] + [N_CONTEXT - lag for lag in LAGS]), persistent=False)
         self.register_buffer("ahead_rows", torch.tensor([N_CONTEXT - lag + ahead for lag in LAGS for ahead in range(1, N_AHEAD + 1)]),
                              persistent=False)
@@ -585,7 +586,9 @@ class BandSampler(nn.Module):
             packed = torch.cat([given_onset, given_sounding, given_sounding * (1 - given_onset)], -1)
             inputs = (net.gates(around), degrees, uniform[:, track].reshape(-1, N_PHRASE, N_NOISE), missing, packed)
             y = over_steps(self, f"step_of_{track}", states, inputs)
-            new_onset, new_sounding, doubts = y.split(n, -1)
+            # Gathers, not slices: tract tries to push a slice up through the Scan and takes 40 s to find that it cannot.
+            y = y[:, self.all_steps]
+            new_onset, new_sounding, doubts = (y[..., torch.arange(part * n, part * n + n)] for part in range(3))
             out.append(self.cells_of(track, new_onset, new_sounding, doubts, missing))
             new = (band.content.drums(new_onset) if track == DRUMS else band.content.pitched(new_onset, new_sounding, degrees))
             contents[track] = torch.cat([contents[track][:, :N_CONTEXT], new], 1)

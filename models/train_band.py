@@ -41,7 +41,7 @@ class SongRolls:
 
     `drums` (n_steps, 16) bool; `age` (n_steps, 4, 72) uint8: 1 at an onset, then counting while the note sounds, 0 in silence;
     `duration` (n_steps, 4, 72) uint8: 1 + class of the note's duration at its onset; `triads` (2 x n_bars,) int8.
-    Of more notes on one step than `MAX_NOTES` the inner ones are left out, and of a chord those over three octaves above its lowest.
+    Of more notes on one step than `MAX_NOTES` the inner ones are left out, and of a chord those over four octaves above its lowest.
     """
 
     def __init__(self, notes, n_bars, chords):
@@ -100,7 +100,7 @@ class SongRolls:
 
 
 def shapes_of(phrases, n_drums, n_chords):
-    """The most frequent sets of drums (n, 16), and shapes of chords (n, 36) = semitones above the lowest note, as 0/1 arrays.
+    """The most frequent sets of drums (n, 16), and shapes of chords (n, 48) = semitones above the lowest note, as 0/1 arrays.
 
     Chords of songs for a band count four times those of other sources. Sorted, so that neighbours in the order are alike.
     """
@@ -120,7 +120,7 @@ def shapes_of(phrases, n_drums, n_chords):
 
 
 def above_lowest(onset):
-    """Sets of pitches (n, 72), none empty -> (n, 36): which of the 36 semitones above the lowest are in the set."""
+    """Sets of pitches (n, 72), none empty -> (n, 48): which of the 48 semitones above the lowest are in the set."""
     low = onset.argmax(-1)
     padded = np.pad(onset, ((0, 0), (0, N_RISES)))
     return np.take_along_axis(padded, low[:, None] + 1 + np.arange(N_RISES)[None], 1)
@@ -337,11 +337,16 @@ class Stream:
         share = config.other_source_share if others else 0.0
         self.shares = [1 - share] + [share / max(len(others), 1)] * len(others)
 
-    def batch(self, size):
-        """One batch: (batch of `Phrases.take`, targets, known, steps to learn)."""
-        source = self.rng.choice(self.sources, size=size, p=self.shares)
+    def batch(self, size, progress=0.0):
+        """One batch: (batch of `Phrases.take`, targets, known, steps to learn).
+
+        Over the second half of the training (`progress` from 0.5 to 1) the other sources fade out, so that it ends on songs for a band.
+        """
+        others = min(1.0, 2 * (1 - progress)) * sum(self.shares[1:])
+        shares = [1 - others] + [others / max(len(self.shares) - 1, 1)] * (len(self.shares) - 1)
+        source = self.rng.choice(self.sources, size=size, p=shares)
         windows = [self.phrases.windows[s][self.rng.integers(len(self.phrases.windows[s]))] for s in source]
-        shift = int(self.rng.integers(-5, 7)) if self.net.pitched else int(self.rng.integers(-5, 7))
+        shift = int(self.rng.integers(-5, 7))
         batch = self.phrases.take(windows, shift, self.rng.random(size) < self.config.context_share)
         targets = torch.from_numpy(self.rng.choice(self.net.targets, size=size))
         known, learn = draw_masks(batch, targets, self.generator)
@@ -408,7 +413,7 @@ def train_group(config, data, output, group, n_validate=6):
     losses, started = [], time.monotonic()
     for step in tqdm(range(first, n_steps + 1), initial=first - 1, total=n_steps, desc=group, unit="step", mininterval=10,
                      disable=rank > 0):
-        batch, targets, known, learn = stream.batch(config.batch_size)
+        batch, targets, known, learn = stream.batch(config.batch_size, step / n_steps)
         known = hide(known, config.content_dropout, stream.generator)
         cosine = 0.5 * (1 + math.cos(math.pi * step / n_steps))
         for part in optimiser.param_groups:
