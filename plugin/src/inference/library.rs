@@ -13,9 +13,10 @@ use std::{
 };
 
 /// The models inside the program; the first is the default.
-const EMBEDDED: [(&str, &[u8]); 2] = [
+const EMBEDDED: [(&str, &[u8]); 3] = [
     ("melody", include_bytes!("../../../models/released/melody.onnx")),
     ("midinet", include_bytes!("../../../models/released/midinet.onnx")),
+    ("band", include_bytes!("../../../models/released/band.onnx")),
 ];
 /// The model that plays where none is named.
 pub const DEFAULT_MODEL: &str = "melody";
@@ -190,7 +191,7 @@ mod tests {
         let (models, refused) = library.list();
         assert!(refused.is_empty(), "{refused:?}");
         let ids: Vec<&str> = models.iter().map(|m| m.manifest.id.as_str()).collect();
-        assert_eq!(ids, ["melody", "midinet"]);
+        assert_eq!(ids, ["melody", "midinet", "band"]);
         for id in ids {
             let mut generator = library.open(id).unwrap();
             let spec = PatternSpec {
