@@ -180,6 +180,38 @@ fn chords_are_played_on_their_channel() {
 }
 
 #[test]
+fn a_midi_file_is_measured_track_by_track() {
+    let folder = scratch();
+    succeeds(&generate(folder.path(), &["--bars", "6", "--meter", "7/8", "--chords-channel", "5"]));
+    let output = barline(folder.path(), &["analyze", "generated.mid", "--json", "figures.json"]);
+    succeeds(&output);
+    let said = text(&output.stdout);
+    assert!(said.contains("it is in 7/8; bars are taken as 4/4"), "{said}");
+    assert!(said.contains("tonal distance") && !said.contains("legacy"), "{said}");
+    let report: serde_json::Value = serde_json::from_slice(&fs::read(folder.path().join("figures.json")).unwrap()).unwrap();
+    let n_notes: u64 = report["tracks"].as_array().unwrap().iter().map(|t| t["n_notes"].as_u64().unwrap()).sum();
+    assert_eq!(usize::try_from(n_notes).unwrap(), notes(&folder.path().join("generated.mid")).len());
+    assert_eq!((&report["bars"], &report["mean_off_grid_steps"]), (&6.into(), &0.0.into()), "42 eighths are 5.25 bars of 4/4");
+
+    fs::write(folder.path().join("text.mid"), "MThd is how they begin").unwrap();
+    let silent = b"MThd\0\0\0\x06\0\0\0\x01\x01\xE0MTrk\0\0\0\x04\0\xFF\x2F\0";
+    fs::write(folder.path().join("silent.mid"), silent).unwrap();
+    let before = files(folder.path());
+    for (name, words) in [
+        ("text.mid", "cannot read the song text.mid"),
+        ("silent.mid", "the song silent.mid cannot be used: it holds no notes"),
+        ("nowhere.mid", "cannot read the song nowhere.mid"),
+        (".", "no regular file"),
+    ] {
+        let output = barline(folder.path(), &["analyze", name, "--json", "other.json"]);
+        let message = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(PRIMER), "{message}");
+        assert!(message.starts_with("error: ") && message.contains(words), "{message}");
+        assert_eq!(files(folder.path()), before);
+    }
+}
+
+#[test]
 fn any_sharding_gives_the_same_files() {
     let whole = scratch();
     let args = ["--seed", "40", "--count", "7", "--bars", "2", "--output", "out.mid", "--json", "j.json"];

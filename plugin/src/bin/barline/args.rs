@@ -33,6 +33,8 @@ pub struct Cli {
 pub enum Command {
     /// Write music as MIDI, and if asked as piano roll, picture and JSON
     Generate(Box<GenerateArgs>),
+    /// Measure a MIDI file, track by track
+    Analyze(AnalyzeArgs),
     /// List, inspect and verify models
     Models(ModelsArgs),
     /// Measure inference and playing on this machine
@@ -143,6 +145,19 @@ pub struct GenerateArgs {
     /// Print errors only
     #[arg(long, short)]
     pub quiet: bool,
+}
+
+/// How a piece is made, on the grid of sixteenths, in bars of 4/4.
+#[derive(Debug, Args)]
+pub struct AnalyzeArgs {
+    /// Standard MIDI File
+    pub song: PathBuf,
+    /// Print the legacy figures too, which alone compare with MuseGAN's published tables
+    #[arg(long)]
+    pub legacy: bool,
+    /// All figures to write, as JSON
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
 }
 
 /// Models are single .onnx files; those in the user's model folder are found by their id.

@@ -1,6 +1,7 @@
-//! The command line: `barline generate`, `barline models`, `barline bench`. One thread does the work, another draws the progress bar.
+//! The command line: `barline generate`, `barline analyze`, `barline models`, `barline bench`. One thread does the work, another draws the progress bar.
 #![forbid(unsafe_code)]
 
+mod analyze;
 mod args;
 mod band;
 mod bench;
@@ -16,6 +17,7 @@ fn main() -> ExitCode {
     // clap itself answers `--help` and everything it does not understand (exit code 2).
     let done = match args::Cli::parse().command {
         args::Command::Generate(args) => generate::run(&args),
+        args::Command::Analyze(args) => analyze::run(&args),
         args::Command::Models(args) => models::run(&args),
         args::Command::Bench(args) => bench::run(&args),
     };
