@@ -28,7 +28,7 @@ pub use view_model::ModelChoice;
 use view_model::{Tone, ViewModel};
 
 /// Size of the page, in logical points.
-const SIZE: LogicalSize<f32> = LogicalSize { width: 880.0, height: 590.0 };
+const SIZE: LogicalSize<f32> = LogicalSize { width: 880.0, height: 740.0 };
 /// Time between two frames while something moves.
 const MOVING: Duration = Duration::from_millis(33);
 /// Time between two frames while nothing does.
@@ -100,6 +100,20 @@ fn style(egui: &egui::Context) {
 
 /// The page's accent: notes, filled sliders.
 const ACCENT: Color32 = Color32::from_rgb(0x4f, 0x9d, 0xd9);
+/// The lanes' own colours.
+const LANES: [Color32; 5] = [
+    Color32::from_rgb(0xe0, 0x7a, 0x5f),
+    Color32::from_rgb(0xb5, 0x8b, 0xe0),
+    ACCENT,
+    Color32::from_rgb(0x6f, 0xc2, 0x8b),
+    Color32::from_rgb(0xe3, 0xc2, 0x5c),
+];
+
+/// The colour of a lane among `n_lanes`; a melody has the accent.
+fn lane_colour(lane_idx: usize, n_lanes: usize) -> Color32 {
+    if n_lanes <= 1 { ACCENT } else { LANES.get(lane_idx).copied().unwrap_or(FAINT) }
+}
+
 /// Size of hints and messages.
 const NOTE_SIZE: f32 = 11.5;
 /// Secondary text.
@@ -121,6 +135,7 @@ impl Page {
         self.source_rows(ui, setter);
         roll::show(ui, &self.view);
         ui.add_space(2.0);
+        controls::lanes(ui, &self.instance.params, &self.view.lanes, setter);
         controls::show(ui, &self.instance.params, setter);
         ui.with_layout(Layout::bottom_up(Align::Min), |ui| self.messages(ui));
     }

@@ -3,6 +3,7 @@
 //!
 //! Ids, enum ids and the key of the document never change meaning; names may.
 
+pub use crate::player::knobs::LANE_NAMES;
 use crate::{
     generate::{Span, StructureKnobs},
     music::{
@@ -35,8 +36,6 @@ pub const DOCUMENT_KEY: &str = "barline";
 pub const MAX_SEED: i32 = 65_535;
 /// Highest take.
 pub const MAX_TAKE: i32 = 999;
-/// What the host calls the lanes: the tracks of the band. Another model's tracks take them in its own order, a melody the first.
-pub const LANE_NAMES: [&str; 5] = ["Drums", "Bass", "Piano", "Guitar", "Strings"];
 
 /// How long the pattern is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]

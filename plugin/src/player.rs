@@ -11,7 +11,7 @@ pub mod render;
 pub mod sequencer;
 pub mod sink;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 pub mod transport;

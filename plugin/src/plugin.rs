@@ -197,6 +197,7 @@ fn models() -> Vec<crate::editor::ModelChoice> {
         id: m.manifest.id,
         name: m.manifest.name,
         about: m.manifest.description,
+        tracks: m.manifest.tracks.into_iter().map(|track| track.name).collect(),
     };
     models.into_iter().map(choice).collect()
 }

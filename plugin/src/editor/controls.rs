@@ -1,6 +1,6 @@
 //! The parameters: sliders, choices and switches in three columns.
 
-use super::{FAINT, fresh_seed};
+use super::{FAINT, fresh_seed, lane_colour, view_model::LaneView};
 use crate::params::{BarlineParams, MAX_TAKE};
 use egui::{Align, Layout, RichText, Ui};
 use nice_plug::prelude::{BoolParam, Enum, EnumParam, IntParam, Param, ParamSetter};
@@ -11,6 +11,11 @@ const COLUMN_LABEL_WIDTH: f32 = 110.0;
 const SLIDER_WIDTH: f32 = 68.0;
 const CHOICE_WIDTH: f32 = 116.0;
 const ROW_HEIGHT: f32 = 20.0;
+const NAME_WIDTH: f32 = 110.0;
+const SWITCH_WIDTH: f32 = 40.0;
+const LANE_SLIDER_WIDTH: f32 = 122.0;
+/// Height of a lane's row with the space below it.
+pub const LANE_HEIGHT: f32 = 26.0;
 
 /// A label that keeps the rows of the page in line.
 pub fn label(ui: &mut Ui, text: &str) {
@@ -21,6 +26,61 @@ fn wide_label(ui: &mut Ui, text: &str, width: f32) {
     ui.allocate_ui_with_layout(egui::vec2(width, ROW_HEIGHT), Layout::left_to_right(Align::Center), |ui| {
         ui.set_min_width(width);
         ui.label(RichText::new(text).color(FAINT));
+    });
+}
+
+/// The lanes of the pattern: a row each.
+pub fn lanes(ui: &mut Ui, params: &BarlineParams, lanes: &[LaneView], setter: &ParamSetter) {
+    if lanes.is_empty() {
+        return;
+    }
+    let has_several = lanes.len() > 1;
+    egui::Grid::new("lanes").num_columns(8).min_row_height(ROW_HEIGHT).spacing([8.0, LANE_HEIGHT - ROW_HEIGHT]).show(ui, |ui| {
+        let head = |ui: &mut Ui, text: &str, width: f32| wide_label(ui, text, width);
+        ui.horizontal(|ui| heading(ui, if has_several { "Lanes" } else { "Lane" }));
+        for switch in ["On", "Mute", "Solo"] {
+            head(ui, switch, SWITCH_WIDTH);
+        }
+        for slider in ["Octave", "Density", "Velocity", "Channel"] {
+            let is_shown = has_several || !matches!(slider, "Octave" | "Channel");
+            head(ui, if is_shown { slider } else { "" }, LANE_SLIDER_WIDTH);
+        }
+        ui.end_row();
+        for (idx, (lane, (of_lane, octave))) in lanes.iter().zip(params.lanes()).enumerate() {
+            ui.horizontal(|ui| {
+                ui.set_min_width(NAME_WIDTH);
+                let (dot, _) = ui.allocate_exact_size(egui::vec2(10.0, 10.0), egui::Sense::hover());
+                ui.painter().rect_filled(dot, 2.0, lane_colour(idx, lanes.len()));
+                ui.label(&lane.name);
+            });
+            for switch in [&of_lane.on, &of_lane.mute, &of_lane.solo] {
+                bare_toggle(ui, switch, setter);
+            }
+            match octave.filter(|_| has_several && !lane.is_drums) {
+                Some(octave) => lane_slider(ui, octave, setter),
+                None => drop(ui.label("")),
+            }
+            lane_slider(ui, &of_lane.density, setter);
+            lane_slider(ui, &of_lane.velocity, setter);
+            if has_several {
+                lane_slider(ui, &of_lane.channel, setter);
+            }
+            ui.end_row();
+        }
+    });
+    if has_several {
+        ui.horizontal(|ui| {
+            choice(ui, &params.only_lane, setter, CHOICE_WIDTH);
+            toggle(ui, &params.one_channel, setter);
+        });
+    }
+    ui.add_space(4.0);
+}
+
+fn lane_slider<P: Param>(ui: &mut Ui, param: &P, setter: &ParamSetter) {
+    ui.scope(|ui| {
+        ui.spacing_mut().item_spacing.y = 0.0;
+        ui.add(ParamSlider::for_param(param, setter).with_width(LANE_SLIDER_WIDTH - 44.0)).on_hover_text(hint(param));
     });
 }
 
@@ -52,6 +112,7 @@ pub fn show(ui: &mut Ui, params: &BarlineParams, setter: &ParamSetter) {
         slider_row(notes, &params.octave, setter);
         slider_row(notes, &params.channel, setter);
         slider_row(notes, &params.velocity, setter);
+        slider_row(notes, &params.accent, setter);
         slider_row(notes, &params.humanize_velocity, setter);
 
         heading(playing, "Playing");
@@ -117,12 +178,28 @@ pub fn choice<T: Enum + PartialEq + 'static>(ui: &mut Ui, param: &EnumParam<T>, 
 
 /// A switch with its name.
 pub fn toggle(ui: &mut Ui, param: &BoolParam, setter: &ParamSetter) {
+    checkbox(ui, param, param.name(), setter);
+}
+
+/// A switch under a heading.
+fn bare_toggle(ui: &mut Ui, param: &BoolParam, setter: &ParamSetter) {
+    checkbox(ui, param, "", setter).on_hover_text(hint(param));
+}
+
+/// What the host calls it: lanes are named by the model here.
+fn hint(param: &impl Param) -> String {
+    format!("In the host: {}", param.name())
+}
+
+fn checkbox(ui: &mut Ui, param: &BoolParam, text: &str, setter: &ParamSetter) -> egui::Response {
     let mut on = param.value();
-    if ui.checkbox(&mut on, param.name()).changed() {
+    let response = ui.checkbox(&mut on, text);
+    if response.changed() {
         setter.begin_set_parameter(param);
         setter.set_parameter(param, on);
         setter.end_set_parameter(param);
     }
+    response
 }
 
 fn set(param: &IntParam, value: i32, setter: &ParamSetter) {

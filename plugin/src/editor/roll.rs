@@ -1,10 +1,14 @@
 //! The piano roll: bars, beats, chord names, notes, playhead.
 
-use super::{ACCENT, FAINT, view_model::ViewModel};
-use crate::music::{note::Note, time::Ticks};
+use super::{FAINT, controls::LANE_HEIGHT, lane_colour, view_model::ViewModel};
+use crate::{
+    music::{note::Note, time::Ticks},
+    params::LANE_NAMES,
+    player::Part,
+};
 use egui::{Align2, Color32, CornerRadius, FontId, Pos2, Rect, Sense, Stroke, Ui};
 
-const HEIGHT: f32 = 210.0;
+const HEIGHT: f32 = 170.0;
 const CHORDS_HEIGHT: f32 = 18.0;
 const KEYS_WIDTH: f32 = 28.0;
 const BACKGROUND: Color32 = Color32::from_rgb(0x12, 0x13, 0x17);
@@ -13,9 +17,11 @@ const BAR: Color32 = Color32::from_rgb(0x4a, 0x4e, 0x58);
 const BEAT: Color32 = Color32::from_rgb(0x28, 0x2b, 0x32);
 const PLAYHEAD: Color32 = Color32::from_rgb(0xf2, 0xd0, 0x6b);
 
-/// Draws the view model's roll.
+/// Draws the view model's roll. It takes the room that lanes do not need.
 pub fn show(ui: &mut Ui, view: &ViewModel) {
-    let (rect, _) = ui.allocate_exact_size(egui::vec2(ui.available_width(), HEIGHT), Sense::hover());
+    let n_free = LANE_NAMES.len().saturating_sub(view.lanes.len());
+    let height = (0..n_free).fold(HEIGHT, |height, _| height + LANE_HEIGHT);
+    let (rect, _) = ui.allocate_exact_size(egui::vec2(ui.available_width(), height), Sense::hover());
     let painter = ui.painter_at(rect);
     painter.rect_filled(rect, CornerRadius::same(3), BACKGROUND);
     let roll = &view.roll;
@@ -59,10 +65,10 @@ pub fn show(ui: &mut Ui, view: &ViewModel) {
             free_from = drawn.right() + 4.0;
         }
     }
-    for note in &roll.notes {
+    for (part, note) in &roll.notes {
         let min = Pos2::new(x(note.onset) + 0.5, y(note.pitch.number()) + 0.5);
         let max = Pos2::new(x(Ticks(note.onset.0 + note.duration.0)) - 0.5, min.y + row - 1.0);
-        painter.rect_filled(Rect::from_min_max(min, max), CornerRadius::same(1), note_colour(note));
+        painter.rect_filled(Rect::from_min_max(min, max), CornerRadius::same(1), note_colour(*part, view.lanes.len(), note));
     }
     if let Some(at) = view.playhead {
         painter.vline(x(at), rect.y_range(), Stroke::new(1.5, PLAYHEAD));
@@ -70,8 +76,12 @@ pub fn show(ui: &mut Ui, view: &ViewModel) {
 }
 
 /// Brighter is louder.
-fn note_colour(note: &Note) -> Color32 {
-    ACCENT.gamma_multiply(0.45 + 0.55 * f32::from(note.velocity.number()) / 127.0)
+fn note_colour(part: Part, n_lanes: usize, note: &Note) -> Color32 {
+    let colour = match part {
+        Part::Track(idx) => lane_colour(idx.into(), n_lanes),
+        Part::Chords => FAINT,
+    };
+    colour.gamma_multiply(0.45 + 0.55 * f32::from(note.velocity.number()) / 127.0)
 }
 
 #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "a place on the screen")]

@@ -7,9 +7,11 @@ use crate::{
     generate::{Pattern, Span},
     music::{
         note::Note,
+        roll::{TrackKind, TrackLayout},
         time::{Ticks, TimeSignature},
     },
-    player::{Knobs, render},
+    params::LANE_NAMES,
+    player::{Knobs, Part, render_parts},
 };
 use std::{
     sync::Arc,
@@ -53,6 +55,17 @@ pub struct ModelChoice {
     pub name: String,
     /// Description.
     pub about: String,
+    /// Names of its tracks.
+    pub tracks: Vec<String>,
+}
+
+/// A lane of the pattern that is shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LaneView {
+    /// What the model calls it.
+    pub name: String,
+    /// Drums have no octave.
+    pub is_drums: bool,
 }
 
 /// The notes of some bars.
@@ -64,8 +77,8 @@ pub struct RollView {
     pub n_bars: u32,
     /// Meter.
     pub meter: TimeSignature,
-    /// Notes by their places in the song.
-    pub notes: Vec<Note>,
+    /// Notes by their places in the song, and what plays them.
+    pub notes: Vec<(Part, Note)>,
     /// Lowest and highest pitch shown.
     pub pitches: (u8, u8),
     /// Chord names where they begin.
@@ -127,6 +140,8 @@ pub struct ViewModel {
     pub heard: Option<String>,
     /// Why the progression as typed is not taken.
     pub progression_error: Option<String>,
+    /// Lanes of the pattern, in order.
+    pub lanes: Vec<LaneView>,
     /// The roll.
     pub roll: RollView,
     /// Where the playhead is in the roll, if it is in it.
@@ -154,6 +169,8 @@ impl ViewModel {
         let late = self.late.update(instance.port.late(), now);
         let dropped = self.dropped.update(instance.port.dropped(), now);
         self.messages = messages(status, instance.params.saved.notice(), late, dropped);
+        self.lanes = status.pattern.as_ref().map_or_else(Vec::new, |pattern| lanes(pattern, &self.models));
+        self.messages.extend(lanes_notice(&self.lanes));
         self.update_roll(instance, status, &playhead);
     }
 
@@ -253,6 +270,34 @@ fn messages(status: &Status, notice: Option<String>, late: u64, dropped: u64) ->
     lines
 }
 
+/// The lanes of a pattern, named by its model where that is known.
+fn lanes(pattern: &Pattern, models: &[ModelChoice]) -> Vec<LaneView> {
+    let tracks = &pattern.roll.layout().tracks;
+    let model = models.iter().find(|model| model.id == pattern.model.id && model.tracks.len() == tracks.len());
+    let name = |idx: usize| match model {
+        Some(model) => model.tracks.get(idx).cloned().unwrap_or_default(),
+        None if tracks.len() == 1 => "Melody".into(),
+        None if tracks.len() == LANE_NAMES.len() => LANE_NAMES.get(idx).copied().unwrap_or_default().into(),
+        None => format!("Track {}", idx + 1),
+    };
+    let lane = |(idx, track): (usize, &TrackLayout)| LaneView { name: name(idx), is_drums: track.kind == TrackKind::Onsets };
+    tracks.iter().enumerate().map(lane).collect()
+}
+
+/// Says so where a model of several tracks does not have the band's.
+fn lanes_notice(lanes: &[LaneView]) -> Option<Line> {
+    let names: Vec<&str> = lanes.iter().map(|lane| lane.name.as_str()).collect();
+    if names.len() <= 1 || names == LANE_NAMES {
+        return None;
+    }
+    let mut text =
+        format!("The host's lane parameters ({}) control this model's tracks in the order shown", LANE_NAMES.join(", "));
+    if names.len() > LANE_NAMES.len() {
+        text += &format!("; tracks after the {}th play as the model has them", LANE_NAMES.len());
+    }
+    Some(Line { text: text + ".", tone: Tone::Plain })
+}
+
 fn roll(pattern: &Pattern, knobs: &Knobs, meter: TimeSignature, first_bar: u32) -> RollView {
     let n_bars = match pattern.spec.span {
         Span::Bars(n) => n,
@@ -260,10 +305,10 @@ fn roll(pattern: &Pattern, knobs: &Knobs, meter: TimeSignature, first_bar: u32) 
     };
     let bar = meter.bar().0;
     let start = Ticks(i64::from(first_bar) * bar);
-    let mut notes = render(pattern, knobs, meter, first_bar + n_bars);
-    notes.retain(|note| note.onset >= start);
-    let lowest = notes.iter().map(|n| n.pitch.number()).min().unwrap_or(57);
-    let highest = notes.iter().map(|n| n.pitch.number()).max().unwrap_or(72);
+    let mut notes = render_parts(pattern, knobs, meter, first_bar + n_bars);
+    notes.retain(|(_, note)| note.onset >= start);
+    let lowest = notes.iter().map(|(_, n)| n.pitch.number()).min().unwrap_or(57);
+    let highest = notes.iter().map(|(_, n)| n.pitch.number()).max().unwrap_or(72);
     let mut chords = Vec::new();
     let mut before = None;
     for bar_idx in first_bar..first_bar + n_bars {
@@ -282,6 +327,7 @@ fn roll(pattern: &Pattern, knobs: &Knobs, meter: TimeSignature, first_bar: u32) 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::player::testing::{band, doubtful, mono, poly};
 
     #[test]
     fn nothing_that_went_wrong_is_silent() {
@@ -293,6 +339,28 @@ mod tests {
             assert!(texts.iter().any(|t| t.contains(word)), "{word}");
         }
         assert_eq!(messages(&Status::default(), None, 0, 0), []);
+    }
+
+    #[test]
+    fn lanes_are_named_by_their_model_and_others_than_the_bands_are_said() {
+        let model = |tracks: &[&str]| ModelChoice {
+            id: "test".into(),
+            name: String::new(),
+            about: String::new(),
+            tracks: tracks.iter().map(ToString::to_string).collect(),
+        };
+        let named = |tracks: Vec<TrackLayout>, models: &[ModelChoice]| {
+            let lanes = lanes(&doubtful(1, tracks, 1, "N.C."), models);
+            (lanes.iter().map(|lane| lane.name.clone()).collect::<Vec<_>>(), lanes_notice(&lanes))
+        };
+        assert_eq!(named(band(), &[]), (LANE_NAMES.map(String::from).to_vec(), None));
+        assert_eq!(named(vec![mono(48, 30, false)], &[]), (vec!["Melody".into()], None));
+        let (names, notice) = named(vec![mono(48, 30, false), poly(30, 40, false)], &[model(&["Lead", "Pad"])]);
+        assert_eq!(names, ["Lead", "Pad"]);
+        assert!(notice.unwrap().text.contains("Drums, Bass"));
+        assert_eq!(named(vec![mono(48, 30, false), poly(30, 40, false)], &[model(&["Lead"])]).0, ["Track 1", "Track 2"]);
+        let (_, notice) = named(vec![mono(48, 30, false); 6], &[]);
+        assert!(notice.unwrap().text.contains("after the 5th"));
     }
 
     #[test]

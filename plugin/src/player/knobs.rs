@@ -4,6 +4,8 @@ use crate::music::{note::Channel, scale::Key};
 
 /// Lanes, at most: one per track of a pattern.
 pub const MAX_LANES: usize = 16;
+/// What the host calls the lanes: the tracks of the band. Another model's tracks take them in its own order, a melody the first.
+pub const LANE_NAMES: [&str; 5] = ["Drums", "Bass", "Piano", "Guitar", "Strings"];
 
 /// What the player's parameters say. Read once per block.
 #[derive(Clone, Copy, Debug, PartialEq)]
