@@ -1,5 +1,6 @@
 //! The arguments. Ranges are those of the plugin's parameters, defaults too.
 
+use crate::lanes::LaneArgs;
 use barline::{
     generate::Morph,
     music::{
@@ -90,18 +91,23 @@ pub struct GenerateArgs {
     /// Velocity before accents, 1 to 127
     #[arg(long, default_value_t = Knobs::default().velocity, value_parser = value_parser!(u8).range(1..=127))]
     pub velocity: u8,
+    /// Weight of the beats in velocities, 0 to 1
+    #[arg(long, default_value_t = Knobs::default().accent, value_parser = between::<0, 1>)]
+    pub accent: f32,
     /// Random change of velocities, 0 to 1
     #[arg(long, default_value_t = Knobs::default().humanize_velocity, value_parser = between::<0, 1>)]
     pub humanize_velocity: f32,
     /// Part of its length that a note sounds, 0.05 to 1
     #[arg(long, default_value_t = Knobs::default().note_length, value_parser = note_length)]
     pub note_length: f32,
-    /// Channel of the melody, 1 to 16
+    /// Channel of the melody, 1 to 16; a band has channels of its own
     #[arg(long, default_value = "1", value_parser = channel)]
     pub channel: Channel,
     /// Play the chords too, on this channel, 1 to 16
     #[arg(long, value_name = "CHANNEL", value_parser = channel)]
     pub chords_channel: Option<Channel>,
+    #[command(flatten)]
+    pub lanes: LaneArgs,
     /// Empty bars before the music
     #[arg(long, default_value_t = 0, value_parser = value_parser!(u32).range(0..=1024))]
     pub lead_in_bars: u32,
@@ -222,6 +228,7 @@ impl GenerateArgs {
             threshold: self.threshold,
             octave: self.octave,
             velocity: self.velocity,
+            accent: self.accent,
             humanize_velocity: self.humanize_velocity,
             humanize_time: self.humanize,
             swing: self.swing,
@@ -229,6 +236,7 @@ impl GenerateArgs {
             key: self.key,
             channel: self.channel,
             chords: self.chords_channel,
+            lanes: self.lanes.applied_to(Knobs::default().lanes),
             ..Knobs::default()
         }
     }
@@ -352,6 +360,9 @@ mod tests {
             ["--key", "H minor"],
             ["--octave", "4"],
             ["--velocity", "0"],
+            ["--accent", "1.5"],
+            ["--mute", "harp"],
+            ["--density", "bass=9"],
             ["--channel", "0"],
             ["--channel", "17"],
             ["--count", "0"],

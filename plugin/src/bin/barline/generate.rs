@@ -5,6 +5,7 @@ use crate::{
     band::{self, Accompanied},
     error::CliError,
     input,
+    lanes::LaneArgs,
 };
 use barline::{
     export::{self, ExportError, files::Outputs},
@@ -101,11 +102,11 @@ struct Provenance<'a> {
     rerolls: &'a [Retake],
     #[serde(skip_serializing_if = "Option::is_none")]
     morph: Option<Morph>,
-    parameters: Parameters,
+    parameters: Parameters<'a>,
 }
 
 #[derive(Serialize)]
-struct Parameters {
+struct Parameters<'a> {
     temperature: f32,
     threshold: f32,
     variation: f32,
@@ -114,10 +115,13 @@ struct Parameters {
     swing: f32,
     humanize: f32,
     velocity: u8,
+    accent: f32,
     humanize_velocity: f32,
     note_length: f32,
     channel: u8,
     chords_channel: Option<u8>,
+    #[serde(flatten)]
+    lanes: &'a LaneArgs,
 }
 
 /// The outputs of one piece.
@@ -396,10 +400,12 @@ fn write(
             swing: args.swing,
             humanize: args.humanize,
             velocity: args.velocity,
+            accent: args.accent,
             humanize_velocity: args.humanize_velocity,
             note_length: args.note_length,
             channel: args.channel.index() + 1,
             chords_channel: args.chords_channel.map(|c| c.index() + 1),
+            lanes: &args.lanes,
         },
     };
     let json_error = |e: serde_json::Error| ExportError::write(&paths.mid, e);
