@@ -432,14 +432,19 @@ class BandSampler(nn.Module):
     way. So more noise or a lower threshold changes the doubtful steps first. How long notes last is never in doubt: sustain cells
     are sure, and a note that the knobs add sounds as long as the chord it joins.
 
-    `temperature` divides the scores of begin, pitch, shape and duration; `begin_bias` per track is added to the log-odds that
-    something begins: the calibration of density (DESIGN 1.2).
+    `temperature` divides the scores of begin, pitch, shape and duration. The calibration (DESIGN 1.2) is added to scores: `begin`
+    (5, 16) to the log-odds that something begins on a step of the bar, `duration` (5, 10) to the classes of durations, `single` (5,)
+    to the shape without further notes; without it sharper draws favour strong steps, frequent lengths and single notes.
     """
 
-    def __init__(self, band, temperature=(1.0,) * 4, begin_bias=(0.0,) * N_TRACKS, source=0):
+    def __init__(self, band, temperature=(1.0,) * 4, begin=None, duration=None, single=None, source=0):
         super().__init__()
         self.band = band
-        self.temperature, self.begin_bias, self.source = tuple(temperature), tuple(begin_bias), source
+        self.temperature, self.source = tuple(temperature), source
+        zeros = {"begin": torch.zeros(N_TRACKS, N_STEPS), "duration": torch.zeros(N_TRACKS, len(DURATIONS)), "single": torch.zeros(N_TRACKS)}
+        for name, value in {"begin": begin, "duration": duration, "single": single}.items():
+            value = zeros[name] if value is None else torch.as_tensor(value, dtype=torch.float32)
+            self.register_buffer(f"{name}_bias", value, persistent=False)
         classes = torch.zeros(N_DRUM_CELLS, N_DRUMS)
         for cell in range(N_DRUM_CELLS):
             nearest = min(range(N_DRUMS), key=lambda i: (abs(DRUM_PITCHES[i] - DRUM_LOWEST - cell), i))
@@ -477,7 +482,8 @@ class BandSampler(nn.Module):
         """One step of a track.
 
         States: hidden (B, H); history (B, 64, n_own + n) of the last 64 steps; left (B, n) steps that notes still last; follow (B, 9
-        or 6); reference (B, n) the last lowest note. Inputs: gates (B, 3H), degrees (B, 12, 12), uniform (B, 5), missing (B, 1), packed
+        or 6); reference (B, n) the last lowest note. Inputs: gates (B, 3H), degrees (B, 12, 12), uniform (B, 6) =
+        five uniforms and the bias on the log-odds that something begins, missing (B, 1), packed
         (B, 3n) = what is given, 0 where missing: onsets, what sounds, what sounds without beginning. Returns the states and y (B, 3n)
         = onsets, what sounds, and the log-odds of the notes that were or might have been drawn, 0 for all others.
         """
@@ -500,9 +506,9 @@ class BandSampler(nn.Module):
         lag_onsets = lags[..., net.n_own:]
         lag_any = lags[..., 24 if pitched else net.n_own - 1]
         t_begin, t_pitch, t_shape, t_duration = self.temperature
-        u_begin, u_low, u_shape, u_first, u_others = uniform.split(1, -1)
+        u_begin, u_low, u_shape, u_first, u_others, bias = uniform.split(1, -1)
 
-        odds = (net.begin_scores(heads, lag_any) + self.begin_bias[track]) / t_begin
+        odds = (net.begin_scores(heads, lag_any) + bias) / t_begin
         begins = missing * (torch.sigmoid(odds) > u_begin).float()
         lasts = None
         if pitched:
@@ -511,14 +517,16 @@ class BandSampler(nn.Module):
                       + net.interval_scores(heads, reference, gathered=False))
             low = self.draw(scores, u_low, t_pitch)
             notes = low
-            first = self.draw(heads["duration"], u_first, t_duration)
+            first = self.draw(heads["duration"] + self.duration_bias[track:track + 1], u_first, t_duration)
             lasts = low * (first @ net.steps)
             if not net.mono:
                 members = net.rises(net.pitch_scores(heads, "high", lag_onsets, lag_degrees, degrees), low, gathered=False) + heads["rise"]
-                shape = self.draw(net.shape_scores(heads, members), u_shape, t_shape) @ net.shapes
+                alone = (net.shapes.sum(-1) == 0).float() * self.single_bias[track]
+                shape = self.draw(net.shape_scores(heads, members) + alone, u_shape, t_shape) @ net.shapes
                 above = (low.unsqueeze(1) @ F.pad(shape, (0, 1))[:, net.rise_idx].reshape(-1, N_PITCHES, N_PITCHES)).squeeze(1)
                 notes = low + above
-                others = self.draw(heads["others"] + net.others_after(first), u_others, t_duration)
+                others = heads["others"] + net.others_after(first) + self.duration_bias[track:track + 1]
+                others = self.draw(others, u_others, t_duration)
                 lasts = lasts + above * (others @ net.steps)
         else:
             notes = self.draw(net.shape_scores(heads, net.drum_scores(heads, lag_onsets)), u_shape, t_shape) @ net.shapes
@@ -584,7 +592,9 @@ class BandSampler(nn.Module):
             missing = 1 - seen[:, phrase, track:track + 1]
             given_onset, given_sounding = mine[0][:, phrase], mine[1][:, phrase]
             packed = torch.cat([given_onset, given_sounding, given_sounding * (1 - given_onset)], -1)
-            inputs = (net.gates(around), degrees, uniform[:, track].reshape(-1, N_PHRASE, N_NOISE), missing, packed)
+            bias = self.begin_bias[track].repeat(PHRASE_BARS).reshape(1, N_PHRASE, 1) + 0 * missing
+            chance = torch.cat([uniform[:, track].reshape(-1, N_PHRASE, N_NOISE), bias], -1)
+            inputs = (net.gates(around), degrees, chance, missing, packed)
             y = over_steps(self, f"step_of_{track}", states, inputs)
             # Gathers, not slices: tract tries to push a slice up through the Scan and takes 40 s to find that it cannot.
             y = y[:, self.all_steps]

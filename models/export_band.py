@@ -14,11 +14,12 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from band import (CONTEXT_BARS, DRUM_LOWEST, N_CELLS, N_DRUM_CELLS, N_NOISE, N_TRACKS, WINDOW_BARS, BandSampler)
+from band import (CONTEXT_BARS, DRUM_LOWEST, DURATIONS, N_CELLS, N_DRUM_CELLS, N_NOISE, N_TRACKS, WINDOW_BARS, BandSampler)
+from band_metrics import notes_of
 from band_phrases import Phrases, cells_of_batch, decode, load_band, masks, real_rolls, triads_of, windows_of, write
 from export import LICENCE, TOLERANCE, finish, graphs_of, session, to_onnx
 from phrases import BASS, DRUMS, LOWEST_PITCH, N_PITCHES, N_STEPS, PHRASE_BARS, PROGRAMS, TRACKS
-from train_band import BandConfig
+from train_band import BandConfig, nearest_duration
 
 INPUTS = ("noise", "chords", "given", "known")
 N_CHECKS = 16
@@ -62,36 +63,55 @@ def load_release(path):
     return BandRelease(**values)
 
 
-def density(onsets):
-    """Steps with an onset per bar, per track: (5,)."""
-    return onsets.any(-1).mean((0, 2, 3)) * N_STEPS
+def marginals(onsets, sounding):
+    """What is calibrated, of phrases as in `band_metrics`: onsets per (track, step of the bar) (5, 16), durations (5, 10) as shares,
+    and the share of steps with onsets that have a single one (5,)."""
+    begins = onsets.any(-1)
+    durations = np.full((N_TRACKS, len(DURATIONS)), 1.0)
+    single = np.full(N_TRACKS, 0.5)
+    for track in range(BASS, N_TRACKS):
+        lengths = notes_of(onsets[:, track], sounding[:, track])[:, 2]
+        durations[track] += np.bincount(nearest_duration(lengths, np.full(len(lengths), 64)), minlength=len(DURATIONS))
+        sizes = onsets[:, track].sum(-1)
+        single[track] = ((sizes == 1).sum() + 1) / ((sizes > 0).sum() + 2)
+    return begins.mean((0, 2)), durations / durations.sum(1, keepdims=True), single
 
 
-def calibrate(band, release, phrases, n_rounds=5):
-    """Find the bias per track on "something begins" at which the default knobs play as many onsets as the training data.
+def calibrate(band, release, phrases, n_rounds=7):
+    """Find the biases at which the default knobs play onsets per step, durations and single notes as the training data has them.
 
-    Half of the phrases are written from nothing, half after real bars. Returns (biases, figures).
+    Half of the phrases are written from nothing, half after real bars. Each round moves a bias by the log of the ratio that it is off
+    by, damped, since the steps of a phrase pull on each other. Returns (biases by name, figures).
     """
     rng = np.random.default_rng(3)
     windows = windows_of(phrases, 1)
     windows = [windows[i] for i in rng.permutation(len(windows))[:N_CALIBRATE]]
     batch = phrases.take(windows, context=np.arange(len(windows)) % 2 == 1)
-    target = density(real_rolls(batch)[0])
+    target = marginals(*real_rolls(batch))
     known = masks(len(windows), context=True) * batch["has"].numpy()[:, None]
-    triads, given = triads_of(batch), cells_of_batch(batch) * (np.repeat(known[:, :1].transpose(0, 2, 1), N_STEPS, 1)
-                                                               .reshape(len(windows), WINDOW_BARS, N_STEPS, 1) > 0)
-    bias = np.zeros(N_TRACKS)
+    triads, given = triads_of(batch), cells_of_batch(batch) * known[:, 0, :, None, None]
+    bias = [np.zeros_like(t) for t in target]
     for _ in tqdm(range(n_rounds), desc="calibrate", unit="round"):
-        sampler = BandSampler(band, release.temperature, bias.round(3).tolist()).eval()
+        used = [b.round(3) for b in bias]
+        sampler = BandSampler(band, release.temperature, *used).eval()
         logits = write(sampler, triads, given, known, seed=4)
-        played = density(decode(logits, release.decode_temperature, rng=np.random.default_rng(0))[0])
-        used = bias.round(3)
-        bias = bias + 0.7 * np.log(target / np.maximum(played, 1e-3))
-    return used, {"onset_steps_per_bar": {"data": dict(zip(TRACKS, target.round(3).tolist())),
-                                          "played": dict(zip(TRACKS, played.round(3).tolist()))}}
+        played = marginals(*decode(logits, release.decode_temperature, rng=np.random.default_rng(0)))
+        for kind, (b, want, got) in enumerate(zip(bias, target, played)):
+            if kind == 0:
+                # A step that hardly ever has an onset is left where it is.
+                change = np.log((want + 2e-3) / (got + 2e-3))
+            elif kind == 1:
+                change = np.log(want / got)
+            else:
+                change = np.log(want / (1 - want)) - np.log(got / (1 - got))
+            b += 0.6 * np.clip(change, -1, 1)
+        bias = [np.clip(b, -2.5, 2.5) for b in bias]
+    names = ("begin", "duration", "single")
+    steps = {name: dict(zip(TRACKS, (m[0].sum(1)).round(3).tolist())) for name, m in (("data", target), ("played", played))}
+    return dict(zip(names, used)), {"onset_steps_per_bar": steps}
 
 
-def manifest_of(release, config, checkpoints, calibration, figures):
+def manifest_of(release, config, checkpoints, calibration, biases, figures):
     """The contract with the host, as a dict."""
     n_cells = sum(N_CELLS)
     tracks = [{"name": name, "program": program, "drums": idx == DRUMS,
@@ -115,7 +135,8 @@ def manifest_of(release, config, checkpoints, calibration, figures):
                      "seed": config.seed, "steps": {group: c["step"] for group, c in checkpoints.items()},
                      "cpu_s": {group: c["cpu_s"] for group, c in checkpoints.items()},
                      "val_nll": {group: round(c["val_nll"], 4) for group, c in checkpoints.items()},
-                     "release": asdict(release), "figures": figures},
+                     "release": asdict(release), "biases": {name: np.round(b, 3).tolist() for name, b in biases.items()},
+                     "figures": figures},
         "licence": LICENCE, "attribution": ATTRIBUTION,
     }
 
@@ -158,7 +179,7 @@ def main():
     parser.add_argument("--run", type=Path, required=True, help="folder that train_band.py wrote")
     parser.add_argument("--data", type=Path, required=True, help=".npz of phrases.py, for the calibration")
     parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--bias", type=float, nargs=N_TRACKS, help="use these instead of calibrating")
+    parser.add_argument("--uncalibrated", action="store_true", help="for a quick look: no calibration")
     args = parser.parse_args()
     torch.set_num_threads(1)
     release = load_release(args.release)
@@ -168,15 +189,16 @@ def main():
     phrases = Phrases(args.data, "train", ("midi",))
     if any(c["data_sha256"] != phrases.sha256 for c in checkpoints.values()):
         raise SystemExit("the run was trained on other data than --data")
-    bias, figures = (np.array(args.bias), {}) if args.bias else calibrate(band, release, phrases)
-    sampler = BandSampler(band, release.temperature, bias.tolist()).eval()
+    biases, figures = ({}, {}) if args.uncalibrated else calibrate(band, release, phrases)
+    sampler = BandSampler(band, release.temperature, **biases).eval()
     arguments = (torch.zeros(1, N_TRACKS, PHRASE_BARS, N_STEPS, N_NOISE), torch.zeros(1, 2 * WINDOW_BARS, 24),
                  torch.zeros(1, WINDOW_BARS, N_STEPS, sum(N_CELLS)), torch.zeros(1, N_TRACKS, WINDOW_BARS))
     with tempfile.TemporaryDirectory() as folder:
         model = to_onnx(sampler, arguments, Path(folder) / "graph.onnx", INPUTS)
     worst, n_parted = compare(sampler, model, phrases)
-    calibration = {"temperature": release.decode_temperature, "bias": [float(b) for b in bias.round(3)]}
-    content = finish(model, manifest_of(release, config, checkpoints, calibration, figures), args.output)
+    begin = biases.get("begin", np.zeros((N_TRACKS, N_STEPS)))
+    calibration = {"temperature": release.decode_temperature, "bias": [float(b) for b in begin.mean(1).round(3)]}
+    content = finish(model, manifest_of(release, config, checkpoints, calibration, biases, figures), args.output)
     n_nodes = sum(len(graph.node) for graph in graphs_of(model.graph))
     print(f"{args.output.name}: {len(content) / 1e6:.2f} MB, {n_nodes} nodes, largest difference ONNX Runtime to PyTorch {worst:.1e} "
           f"on {N_CHECKS} phrases, {n_parted} of them parted at a boundary, calibration {calibration}, {figures}")

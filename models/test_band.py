@@ -161,7 +161,7 @@ def test_single_steps_agree_with_teacher_forcing(trained):
                 gates = net.gates(around[one])
                 for step in range(64):
                     seen.clear()
-                    *states, _ = sampler.step(track, *states, gates[:, step], degrees[:, 64 + step], torch.rand(1, 5),
+                    *states, _ = sampler.step(track, *states, gates[:, step], degrees[:, 64 + step], torch.rand(1, 6),
                                               torch.zeros(1, 1), packed[:, step])
                     assert torch.allclose(seen[0][0], forced[row, step], atol=1e-5), (group, step)
         net.decide = whole

@@ -337,14 +337,9 @@ class Stream:
         share = config.other_source_share if others else 0.0
         self.shares = [1 - share] + [share / max(len(others), 1)] * len(others)
 
-    def batch(self, size, progress=0.0):
-        """One batch: (batch of `Phrases.take`, targets, known, steps to learn).
-
-        Over the second half of the training (`progress` from 0.5 to 1) the other sources fade out, so that it ends on songs for a band.
-        """
-        others = min(1.0, 2 * (1 - progress)) * sum(self.shares[1:])
-        shares = [1 - others] + [others / max(len(self.shares) - 1, 1)] * (len(self.shares) - 1)
-        source = self.rng.choice(self.sources, size=size, p=shares)
+    def batch(self, size):
+        """One batch: (batch of `Phrases.take`, targets, known, steps to learn)."""
+        source = self.rng.choice(self.sources, size=size, p=self.shares)
         windows = [self.phrases.windows[s][self.rng.integers(len(self.phrases.windows[s]))] for s in source]
         shift = int(self.rng.integers(-5, 7))
         batch = self.phrases.take(windows, shift, self.rng.random(size) < self.config.context_share)
@@ -413,7 +408,7 @@ def train_group(config, data, output, group, n_validate=6):
     losses, started = [], time.monotonic()
     for step in tqdm(range(first, n_steps + 1), initial=first - 1, total=n_steps, desc=group, unit="step", mininterval=10,
                      disable=rank > 0):
-        batch, targets, known, learn = stream.batch(config.batch_size, step / n_steps)
+        batch, targets, known, learn = stream.batch(config.batch_size)
         known = hide(known, config.content_dropout, stream.generator)
         cosine = 0.5 * (1 + math.cos(math.pi * step / n_steps))
         for part in optimiser.param_groups:
