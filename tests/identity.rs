@@ -3,6 +3,7 @@
 
 use barline_tests::{
     bundle::bundle,
+    child::in_child_with_fixtures,
     clap::ClapFile,
     cli,
     host::Host,
@@ -158,6 +159,59 @@ fn pieces() -> Vec<Piece> {
     ]
 }
 
+/// Pieces of five tracks.
+fn band_pieces() -> Vec<Piece> {
+    vec![
+        Piece {
+            setup: Setup { seed: 11, length: "4", model: "tiny-band", ..Setup::default() },
+            arguments: &["--model", "tiny-band", "--seed", "11", "--bars", "4", "--tempo", "120", "--chords", "C | Am | F | G"],
+            song: Song { tempo: 120.0, meter: (4, 4) },
+            sample_rate: 44_100.0,
+        },
+        Piece {
+            setup: Setup {
+                seed: 902,
+                length: "8",
+                chords: "Dm | Bb C",
+                model: "tiny-band",
+                parameters: vec![
+                    ("accent", 1.0.into()),
+                    ("humanize", 0.5.into()),
+                    ("key_root", "d".into()),
+                    ("scale", "dorian".into()),
+                    ("lane1_density", 1.5.into()),
+                    ("lane2_density", (-0.5).into()),
+                    ("lane3_mute", true.into()),
+                ],
+            },
+            arguments: &[
+                "--model",
+                "tiny-band",
+                "--seed",
+                "902",
+                "--bars",
+                "8",
+                "--tempo",
+                "96",
+                "--chords",
+                "Dm | Bb C",
+                "--accent",
+                "1",
+                "--humanize",
+                "0.5",
+                "--key",
+                "D dorian",
+                "--density",
+                "drums=1.5,bass=-0.5",
+                "--mute",
+                "piano",
+            ],
+            song: Song { tempo: 96.0, meter: (4, 4) },
+            sample_rate: 48_000.0,
+        },
+    ]
+}
+
 impl Piece {
     fn n_bars(&self) -> f64 {
         self.setup.length.parse().expect("a finite length")
@@ -197,8 +251,27 @@ fn assert_same(got: &[Note], expected: &[Note], what: &str) {
 
 #[test]
 fn a_seed_gives_the_same_notes_everywhere() {
+    assert_same_everywhere(&pieces());
+}
+
+#[test]
+fn a_band_plays_the_same_everywhere_and_each_track_on_its_channel() {
+    in_child_with_fixtures("a_band_plays_the_same_everywhere_and_each_track_on_its_channel", || {
+        let pieces = band_pieces();
+        let channels = |piece: &Piece| -> Vec<u8> {
+            let mut channels: Vec<u8> = piece.expected().iter().map(|note| note.channel + 1).collect();
+            channels.sort_unstable();
+            channels.dedup();
+            channels
+        };
+        assert_eq!(pieces.iter().map(channels).collect::<Vec<_>>(), [vec![2, 3, 4, 5, 10], vec![2, 4, 5, 10]]);
+        assert_same_everywhere(&pieces);
+    });
+}
+
+fn assert_same_everywhere(pieces: &[Piece]) {
     let clap = ClapFile::load(&bundle().clap);
-    for piece in pieces() {
+    for piece in pieces {
         let expected = piece.expected();
         // A melody of less than a note per bar would make the comparison worthless.
         assert!(expected.len() as f64 > piece.n_bars(), "only {} notes from {:?}", expected.len(), piece.setup);

@@ -52,6 +52,48 @@ fn what_is_saved_is_what_was_loaded() {
     }
 }
 
+/// The parameters of the first versions, which had one track.
+const OF_MELODY: [&str; 21] = [
+    "temperature",
+    "threshold",
+    "variation",
+    "seed",
+    "take",
+    "length",
+    "chord_source",
+    "key_root",
+    "scale",
+    "octave",
+    "channel",
+    "velocity",
+    "humanize_velocity",
+    "swing",
+    "humanize",
+    "note_length",
+    "chords_on",
+    "chords_channel",
+    "chords_velocity",
+    "thru",
+    "bypass",
+];
+
+#[test]
+fn a_project_from_before_the_lanes_plays_the_same_whatever_the_lanes_were() {
+    for mut host in hosts() {
+        let setup = Setup { parameters: vec![("octave", (-1).into()), ("velocity", 70.into()), ("channel", 7.into())], ..SETUP };
+        setup.load(host.as_mut());
+        let expected = play(host.as_mut());
+        assert!(expected.iter().all(|e| e.channel == 6));
+        let old = State::parse(&host.save()).with_parameters_only(|id| OF_MELODY.contains(&id));
+        let lanes = vec![("lane1_mute", true.into()), ("lane1_density", 2.0.into()), ("accent", 0.0.into())];
+        Setup { parameters: lanes, ..SETUP }.load(host.as_mut());
+        assert_eq!(play(host.as_mut()), [], "{}", host.format());
+        host.load(&old.to_bytes()).expect("it loads");
+        settle(host.as_mut());
+        assert_eq!(play(host.as_mut()), expected, "{}", host.format());
+    }
+}
+
 #[test]
 fn a_state_loads_at_any_moment() {
     let mut host = fresh();

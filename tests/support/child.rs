@@ -1,9 +1,11 @@
 //! Tests whose failure is the death of their process: an allocation on the audio thread aborts, and so does a fault at unload.
 
-use crate::bundle::{BUNDLE_DIR, bundle};
-use std::{env, process::Command};
+use crate::bundle::{BUNDLE_DIR, bundle, workspace};
+use std::{env, fs, path::Path, process::Command};
 
 const CHILD: &str = "BARLINE_TEST_CHILD";
+/// Names Barline's folder of the user's data.
+const DATA: &str = "BARLINE_DATA";
 
 /// Runs `body` in a process of its own: this test program once more, with only the test called `test`, which must be the
 /// caller. Returns what that process printed; empty in the child itself.
@@ -11,6 +13,28 @@ const CHILD: &str = "BARLINE_TEST_CHILD";
 /// # Panics
 /// The child failed or died.
 pub fn in_child(test: &str, body: impl FnOnce()) -> String {
+    run(test, &[], body)
+}
+
+/// [`in_child`] with the models of `tests/fixtures` in the user's folder, for the plugin and for the command line that it is compared
+/// with.
+///
+/// # Panics
+/// The child failed or died.
+pub fn in_child_with_fixtures(test: &str, body: impl FnOnce()) -> String {
+    let data = tempfile::tempdir().expect("a scratch folder");
+    let models = data.path().join("models");
+    fs::create_dir(&models).expect("a folder for the models");
+    for entry in fs::read_dir(workspace().join("tests").join("fixtures")).expect("the fixtures") {
+        let path = entry.expect("a fixture").path();
+        if path.extension().is_some_and(|extension| extension == "onnx") {
+            fs::copy(&path, models.join(path.file_name().expect("a name"))).expect("a copy of the fixture");
+        }
+    }
+    run(test, &[(DATA, data.path())], body)
+}
+
+fn run(test: &str, variables: &[(&str, &Path)], body: impl FnOnce()) -> String {
     if env::var(CHILD).is_ok_and(|name| name == test) {
         body();
         return String::new();
@@ -19,6 +43,7 @@ pub fn in_child(test: &str, body: impl FnOnce()) -> String {
         .args([test, "--exact", "--nocapture", "--test-threads=1"])
         .env(CHILD, test)
         .env(BUNDLE_DIR, &bundle().dir)
+        .envs(variables.iter().copied())
         .output()
         .expect("the child runs");
     let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));

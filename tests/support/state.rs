@@ -67,6 +67,15 @@ impl State {
         self
     }
 
+    /// Keeps the saved parameters that `is_kept` says yes to.
+    #[must_use]
+    pub fn with_parameters_only(mut self, is_kept: impl Fn(&str) -> bool) -> Self {
+        if let Some(parameters) = self.0.get_mut("params").and_then(Value::as_object_mut) {
+            parameters.retain(|id, _| is_kept(id));
+        }
+        self
+    }
+
     /// Changes a saved field.
     #[must_use]
     pub fn with_field(mut self, key: &str, value: impl Into<Value>) -> Self {
