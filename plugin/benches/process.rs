@@ -112,7 +112,7 @@ impl Bench {
             loop_beats: None,
             offline: false,
         };
-        self.player.process(&transport, BLOCK, RATE, &self.knobs, KEY, &self.port, &mut self.sink);
+        self.player.process(&transport, BLOCK, RATE, &self.knobs, &|| KEY, &self.port, &mut self.sink);
         if self.playing {
             self.samples += i64::from(BLOCK);
         }

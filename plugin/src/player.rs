@@ -188,6 +188,8 @@ impl Deck {
 struct Block<'a> {
     knobs: &'a Knobs,
     wanted: u64,
+    /// What the parameters ask for by now.
+    wanted_now: &'a dyn Fn() -> u64,
     port: &'a Port,
     meter: TimeSignature,
     may_wait: bool,
@@ -269,7 +271,8 @@ impl Player {
 
     /// Plays one block: sends every event that falls into it, in order of time.
     ///
-    /// `wanted` is the key of the pattern that the parameters ask for; patterns come through `port.incoming` and go through
+    /// `wanted_now` yields the key of the pattern that the parameters ask for: read once, and again while an offline render waits, for
+    /// the host may load a state meanwhile. It must neither lock nor wait. Patterns come through `port.incoming` and go through
     /// `port.retired`. A block of no samples does nothing.
     ///
     /// # Realtime safety
@@ -281,11 +284,12 @@ impl Player {
         n_samples: u32,
         sample_rate: f32,
         knobs: &Knobs,
-        wanted: u64,
+        wanted_now: &dyn Fn() -> u64,
         port: &Port,
         sink: &mut dyn EventSink,
     ) {
         let Some(last_offset) = n_samples.checked_sub(1) else { return };
+        let wanted = wanted_now();
         self.held.offer_owed(sink);
         if std::mem::take(&mut self.reset) {
             self.clock.reset();
@@ -299,7 +303,8 @@ impl Player {
         let rolling = motion == Motion::Rolling;
         let music_seconds = f64::from(n_samples) / f64::from(sample_rate.max(1.0));
         let offline = self.patience.observe(rolling, music_seconds, transport.offline);
-        let block = Block { knobs, wanted, port, meter: self.clock.meter(), may_wait: offline && rolling && !knobs.muted };
+        let block =
+            Block { knobs, wanted, wanted_now, port, meter: self.clock.meter(), may_wait: offline && rolling && !knobs.muted };
         let thru = std::mem::take(&mut self.thru);
         // The table is lent to the output while the sequencer writes into it.
         let mut held = std::mem::take(&mut self.held);
@@ -379,13 +384,18 @@ impl Player {
     }
 
     fn wait(&mut self, from: Ticks, to: Ticks, block: &Block<'_>) {
-        if to <= from || self.deck.is_ready(block.wanted, from, to, block.meter) {
+        if to <= from {
+            return;
+        }
+        if self.deck.is_ready(block.wanted, from, to, block.meter) {
+            self.patience.found();
             return;
         }
         // The worker serves the bar at the playhead first.
         self.publish(from, true, true, block.port);
         let Self { patience, deck, .. } = self;
-        patience.wait_for_pattern(block.wanted, &mut || {
+        let is_wanted = || (block.wanted_now)() == block.wanted;
+        patience.wait_for_pattern(&is_wanted, &mut || {
             deck.take_in(block.port);
             deck.is_ready(block.wanted, from, to, block.meter)
         });

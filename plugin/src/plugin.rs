@@ -373,9 +373,10 @@ impl Plugin for Barline {
             }
         }
         let n_samples = u32::try_from(buffer.samples()).unwrap_or(u32::MAX);
-        let (knobs, key) = (self.shared.params.knobs(), self.shared.structure().key());
+        let knobs = self.shared.params.knobs();
+        let wanted_now = || self.shared.structure().key();
         let mut sink = HostSink { context };
-        self.player.process(&transport, n_samples, self.sample_rate, &knobs, key, &self.shared.port, &mut sink);
+        self.player.process(&transport, n_samples, self.sample_rate, &knobs, &wanted_now, &self.shared.port, &mut sink);
         ProcessStatus::KeepAlive
     }
 

@@ -178,7 +178,7 @@ impl Host {
             (self.listener.n_samples, self.listener.last_offset) = (n, 0);
             let transport = self.transport();
             let Self { player, listener, port, knobs, wanted, .. } = self;
-            assert_no_alloc(|| player.process(&transport, n, RATE, knobs, *wanted, port, listener));
+            assert_no_alloc(|| player.process(&transport, n, RATE, knobs, &|| *wanted, port, listener));
             self.listener.now += u64::from(n);
             if self.playing {
                 self.beats += f64::from(n) * per_sample;
@@ -384,10 +384,10 @@ fn absurd_transports_are_survived() {
                 for rate in [RATE, 0.0, f32::NAN, 1.0, f32::MAX] {
                     (host.listener.n_samples, host.listener.last_offset) = (n_samples, 0);
                     host.listener.got.clear();
-                    host.player.process(&transport, n_samples, rate, &host.knobs, 1, &host.port, &mut host.listener);
+                    host.player.process(&transport, n_samples, rate, &host.knobs, &|| 1, &host.port, &mut host.listener);
                     let overflow = HostTransport { pos_samples: Some(i64::MAX), pos_beats: None, ..transport };
                     host.listener.last_offset = 0;
-                    host.player.process(&overflow, n_samples, rate, &host.knobs, 1, &host.port, &mut host.listener);
+                    host.player.process(&overflow, n_samples, rate, &host.knobs, &|| 1, &host.port, &mut host.listener);
                 }
             }
         }
@@ -554,6 +554,41 @@ fn an_offline_render_waits_once_and_not_for_ever() {
 }
 
 #[test]
+fn a_state_loaded_while_a_render_waits_ends_the_wait() {
+    let changed_at = Duration::from_millis(35);
+    let mut host = Host::with_player(Player::with_clock(test_clock()));
+    host.offline = true;
+    host.listener.n_samples = 512;
+    // What comes after the loop's end, in the same block, is not waited for either.
+    host.looping = Some((0.0, 1.0 / 64.0));
+    let wanted_now = || if TIME.get() < changed_at { 8 } else { 9 };
+    let transport = host.transport();
+    host.player.process(&transport, 512, RATE, &host.knobs, &wanted_now, &host.port, &mut host.listener);
+    assert_eq!(TIME.get(), changed_at);
+    // The next block waits for what is wanted now.
+    (host.wanted, host.looping) = (9, None);
+    host.block(512);
+    assert_eq!(TIME.get(), changed_at + wait::MAX_WAIT);
+}
+
+#[test]
+fn waits_in_vain_do_not_add_up_where_the_seed_is_automated() {
+    let mut host = Host::with_player(Player::with_clock(test_clock()));
+    host.offline = true;
+    for seed in [31, 7, 19, 4] {
+        host.wanted = seed;
+        host.blocks(512, 4_800);
+    }
+    assert_eq!(TIME.get(), wait::MAX_WAIT);
+    // A pattern that comes shows that waiting has a point again.
+    host.deliver(written("0-1-", false), Takeover::BarLine);
+    host.blocks(512, 96_000);
+    host.wanted = 19;
+    host.block(512);
+    assert_eq!(TIME.get(), 2 * wait::MAX_WAIT);
+}
+
+#[test]
 fn a_bar_that_no_pattern_can_hold_is_not_waited_for() {
     let mut host = Host::with_player(Player::with_clock(test_clock()));
     let mut endless = music(7);
@@ -594,7 +629,7 @@ fn a_chord_that_settles_is_told_after_the_wait_of_its_block() {
     let transport =
         HostTransport { playing: true, tempo: Some(120.0), pos_beats: Some(0.0), offline: true, ..HostTransport::default() };
     // The key released settles within this block, and its pattern is waited for in vain.
-    player.process(&transport, 9_600, RATE, &Knobs::default(), 1, &port, &mut listener);
+    player.process(&transport, 9_600, RATE, &Knobs::default(), &|| 1, &port, &mut listener);
     assert_eq!(HEARD_IN_WAIT.get(), Some(false));
     assert_eq!(port.heard().unwrap().to_string(), "Am");
 }

@@ -40,8 +40,8 @@ pub struct Patience {
     /// Where the window began, and the music since.
     window: Option<(Duration, f64)>,
     fast: bool,
-    /// The pattern that was waited for in vain.
-    given_up: Option<u64>,
+    /// The last wait was in vain.
+    given_up: bool,
 }
 
 impl Patience {
@@ -59,7 +59,7 @@ impl Patience {
         if !rolling {
             self.window = None;
             self.fast = false;
-            self.given_up = None;
+            self.given_up = false;
             return says_offline;
         }
         let now = (self.clock.now)();
@@ -73,26 +73,32 @@ impl Patience {
         says_offline || self.fast
     }
 
-    /// Waits until the pattern of that key `arrived`, at most [`MAX_WAIT`]. After a wait in vain it is not waited for again, unless it
-    /// does come or the transport stops.
+    /// Takes note that a block's pattern is there.
+    ///
+    /// # Realtime safety
+    /// Audio thread: yes.
+    pub fn found(&mut self) {
+        self.given_up = false;
+    }
+
+    /// Waits until the pattern `arrived`, at most [`MAX_WAIT`], and no longer than it is wanted: a state loaded meanwhile has the
+    /// worker make another one. After a wait in vain nothing is waited for, whatever is wanted, until one is
+    /// [`found`](Self::found) or the transport stops: where no model works, automated seeds would each take [`MAX_WAIT`].
     ///
     /// # Realtime safety
     /// Audio thread: offline renders only.
-    pub fn wait_for_pattern(&mut self, key: u64, arrived: &mut dyn FnMut() -> bool) {
-        if arrived() {
-            self.given_up = None;
-            return;
-        }
-        if self.given_up == Some(key) {
+    pub fn wait_for_pattern(&mut self, is_wanted: &dyn Fn() -> bool, arrived: &mut dyn FnMut() -> bool) {
+        if self.given_up {
             return;
         }
         let start = (self.clock.now)();
-        let mut in_time = false;
-        while !in_time && (self.clock.now)().saturating_sub(start) < MAX_WAIT {
+        while is_wanted() && !self.given_up {
             (self.clock.sleep)(POLL);
-            in_time = arrived();
+            if arrived() {
+                break;
+            }
+            self.given_up = (self.clock.now)().saturating_sub(start) >= MAX_WAIT;
         }
-        self.given_up = (!in_time).then_some(key);
         // The time waited says nothing about the host's pace.
         self.window = None;
     }

@@ -122,7 +122,7 @@ fn play(args: &BenchArgs, pattern: &Pattern, playing: bool) -> Vec<Duration> {
             offline: false,
         };
         let started = Instant::now();
-        player.process(&transport, BLOCK, SAMPLE_RATE, &knobs, pattern.key, &port, &mut sink);
+        player.process(&transport, BLOCK, SAMPLE_RATE, &knobs, &|| pattern.key, &port, &mut sink);
         times.push(started.elapsed());
     }
     std::hint::black_box(sink.0);
