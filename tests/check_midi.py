@@ -1,6 +1,7 @@
 """Outside readers and writers against Barline, note for note.
 
     check_midi.py read OUT.mid OUT.npz OUT.json    what Barline wrote, read by pretty_midi and pypianoroll
+    check_midi.py rewrite OUT.mid OUT.npz          what pypianoroll writes of OUT.npz, against OUT.mid
     check_midi.py write FOLDER                     files by pretty_midi and mido for Barline to read, with their notes as JSON
 
 Needs PyPI `pretty_midi` and `pypianoroll`. Exit code 77 says that they are missing.
@@ -9,7 +10,9 @@ Needs PyPI `pretty_midi` and `pypianoroll`. Exit code 77 says that they are miss
 import json
 import random
 import sys
+import tempfile
 from fractions import Fraction
+from pathlib import Path
 
 try:
     import mido
@@ -148,6 +151,49 @@ def check_text(mid_path, report):
     same("end", at, report["length_ticks"])
 
 
+def rewrite(mid_path, npz_path):
+    """MuseGAN's way from piano rolls to a file: the tracks of the rolls, written by pypianoroll, have the notes of Barline's own file.
+
+    In steps of the rolls' resolution, and as far as a roll can tell notes of a pitch apart.
+    """
+    multitrack = pypianoroll.load(npz_path)
+    with tempfile.TemporaryDirectory() as folder:
+        path = str(Path(folder) / "theirs.mid")
+        pypianoroll.write(path, multitrack)
+        theirs = pretty_midi.PrettyMIDI(path)
+    ours = pretty_midi.PrettyMIDI(mid_path)
+    tempos = [float(midi.get_tempo_changes()[1][0]) for midi in (theirs, ours)]
+    # Each rounds to whole microseconds per quarter note in its own way.
+    assert abs(60e6 / tempos[0] - 60e6 / tempos[1]) <= 1, tempos
+    theirs, ours = ([i for i in midi.instruments if i.notes] for midi in (theirs, ours))
+    same("tracks", *([(i.name, i.is_drum, i.program) for i in instruments] for instruments in (theirs, ours)))
+    n_notes = 0
+    for their, our in zip(theirs, ours):
+        notes = [as_rolled(instrument, tempo * multitrack.resolution / 60) for instrument, tempo in zip((their, our), tempos)]
+        same(f"notes of {our.name}", *notes)
+        n_notes += len(notes[0])
+    print(f"{n_notes} notes in {len(ours)} tracks agree")
+
+
+def as_rolled(instrument, steps_per_second):
+    """Sorted (onset_steps, end, pitch) as a piano roll holds them: a note ends a step before the next of its pitch, or runs into it
+    if it has but one step.
+    """
+    out = []
+    for pitch in sorted({note.pitch for note in instrument.notes}):
+        spans = sorted([round(n.start * steps_per_second), round(n.end * steps_per_second)]
+                       for n in instrument.notes if n.pitch == pitch)
+        merged = []
+        for (start, end), following in zip(spans, spans[1:] + [[10**9]]):
+            end = min(end, max(following[0] - 1, start + 1))
+            if merged and start <= merged[-1][1]:
+                merged[-1][1] = end
+            else:
+                merged.append([start, end])
+        out += [(start, end, pitch) for start, end in merged]
+    return sorted(out)
+
+
 def write(folder):
     """Files by others: every note of `NAME.mid` stands in `NAME.json` as (onset, duration, pitch, velocity) in 1/480 beat."""
     draw = random.Random(20)
@@ -195,4 +241,4 @@ def dump(folder, name, notes, resolution):
 
 
 if __name__ == "__main__":
-    {"read": read, "write": write}[sys.argv[1]](*sys.argv[2:])
+    {"read": read, "rewrite": rewrite, "write": write}[sys.argv[1]](*sys.argv[2:])

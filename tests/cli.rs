@@ -579,6 +579,23 @@ fn others_read_what_is_written_note_for_note() {
     }
 }
 
+/// At four cells per beat, as in MuseGAN's script.
+#[test]
+fn pypianoroll_writes_the_same_notes_from_the_piano_rolls() {
+    let classic = ["--temperature", "0", "--tempo", "95", "--beat-resolution", "4", "--lead-in-bars", "2"];
+    let pieces: [&[&str]; 2] =
+        [&["--seed", "5", "--threshold", "0.4", "--chords-channel", "3"], &["--seed", "6", "--model", "band", "--bars", "12"]];
+    for args in pieces {
+        let folder = scratch();
+        succeeds(&generate(folder.path(), &[args, &classic, &all_outputs()].concat()));
+        let path = |name: &str| folder.path().join(name).into_os_string();
+        let (mid, npz) = (path("out.mid"), path("out.npz"));
+        let Some(said) = outside(&["rewrite".as_ref(), &mid, &npz]) else { return };
+        assert!(said.contains("agree"), "{said}");
+        assert!(notes(&folder.path().join("out.mid")).iter().all(|n| n.0 >= 2 * 1920), "two bars of nothing first");
+    }
+}
+
 #[test]
 fn what_others_write_is_read_note_for_note() {
     let folder = scratch();

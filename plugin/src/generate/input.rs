@@ -11,6 +11,7 @@ use crate::music::{
     roll::{RollLayout, TrackKind, TrackLayout},
     time::TICKS_PER_STEP,
 };
+use std::f32::consts::FRAC_1_SQRT_2;
 
 /// One-hot classes per half bar in [`Encoding::Triads`]: 12 major, 12 minor.
 const N_TRIADS: usize = 24;
@@ -74,14 +75,17 @@ fn of_tracks_and_bars(manifest: &Manifest, spec: &PatternSpec, view: &View<'_>, 
 
 /// The value of a place, whose seed is the pattern's.
 fn value(distribution: Distribution, spec: &PatternSpec, at: Address) -> f32 {
-    let of_seed = |seed| match distribution {
-        Distribution::Normal => Address { seed, ..at }.normal(Purpose::Latent),
-    };
+    let of_seed = |seed| Address { seed, ..at }.normal(Purpose::Latent);
     let own = of_seed(spec.seed);
-    let drawn = spec.morph.map_or(own, |morph| {
+    let normal = spec.morph.map_or(own, |morph| {
         let (of_own, of_other) = morph.weights();
         of_own * own + of_other * of_seed(morph.seed)
     });
+    let drawn = match distribution {
+        Distribution::Normal => normal,
+        // Its own quantile: so what is morphed is spread as evenly as its ends.
+        Distribution::Uniform => libm::erff(normal * FRAC_1_SQRT_2),
+    };
     // Plus zero: without it no variation would leave zeros of both signs.
     spec.variation * drawn + 0.0
 }
@@ -236,6 +240,23 @@ mod tests {
             progression: "C | Dm Bb7 | N.C. E".parse().unwrap(),
             primer: vec![],
             ..PatternSpec::default()
+        }
+    }
+
+    #[test]
+    fn uniform_latents_are_even_and_stay_so_when_morphed() {
+        let mut manifest = tiny();
+        manifest.latents[0].distribution = Distribution::Uniform;
+        for morph in [None, Some(Morph { seed: 40, amount: 0.3 })] {
+            let spec = PatternSpec { morph, ..spec() };
+            let draw = |bar| latents(&manifest, &spec, &View { bar, take: spec.take, ..View::default() }).remove(0);
+            let values: Vec<f32> = (0..600).flat_map(draw).collect();
+            assert!(values.iter().all(|v| (-1.0..=1.0).contains(v)));
+            // 4,200 values: a quarter is 1,050 with a deviation of 28.
+            for quarter in [-1.0, -0.5, 0.0, 0.5] {
+                let n = values.iter().filter(|v| (quarter..quarter + 0.5).contains(*v)).count();
+                assert!((900..1200).contains(&n), "{n} from {quarter}, morph {morph:?}");
+            }
         }
     }
 

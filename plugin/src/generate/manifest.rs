@@ -110,6 +110,8 @@ pub struct Latent {
 pub enum Distribution {
     /// Standard normal, times the *variation* parameter.
     Normal,
+    /// Even over −1 to 1, times the *variation* parameter; morphed so that it stays even.
+    Uniform,
 }
 
 /// What shares a latent.

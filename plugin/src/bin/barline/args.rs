@@ -2,6 +2,7 @@
 
 use crate::lanes::LaneArgs;
 use barline::{
+    export::npz::DEFAULT_RESOLUTION,
     generate::Morph,
     music::{
         chord::Progression,
@@ -136,6 +137,9 @@ pub struct GenerateArgs {
     /// Piano roll to write, for pypianoroll
     #[arg(long, value_name = "FILE")]
     pub npz: Option<PathBuf>,
+    /// Grid cells per beat of --npz; 4 are sixteenths
+    #[arg(long, default_value_t = DEFAULT_RESOLUTION, value_name = "N", value_parser = value_parser!(i64).range(1..=480))]
+    pub beat_resolution: i64,
     /// Picture to write
     #[arg(long, value_name = "FILE")]
     pub png: Option<PathBuf>,
@@ -367,6 +371,8 @@ mod tests {
             ["--channel", "17"],
             ["--count", "0"],
             ["--shard", "1/2"],
+            ["--beat-resolution", "0"],
+            ["--beat-resolution", "481"],
         ] {
             refused(&args);
         }

@@ -414,7 +414,7 @@ fn write(
     let mut outputs = Outputs::default();
     outputs.add(&paths.mid, &with_text.to_bytes()?)?;
     if let Some(path) = &paths.npz {
-        outputs.add(path, &export::npz::to_bytes(song)?)?;
+        outputs.add(path, &export::npz::to_bytes(song, args.beat_resolution)?)?;
     }
     if let Some(path) = &paths.png {
         outputs.add(path, &export::png::to_bytes(song, &title(args, plan, manifest, spec))?)?;
