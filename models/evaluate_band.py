@@ -173,7 +173,7 @@ def pictures(args):
             axis.set(xlim=(0, 64), ylim=(4, 100), xticks=range(0, 65, 16))
             axis.grid(axis="x")
             axis.set_title(f"{songs[row]}, bar {bar + 1}" if column == 0 else model.name, fontsize=9)
-    figure.legend([pyplot.Rectangle((0, 0), 1, 1, color=c) for c in colours], TRACKS, loc="upper center", ncol=5)
+    figure.legend([pyplot.Rectangle((0, 0), 1, 1, color=c) for c in colours], TRACKS, loc="upper center", ncol=5, bbox_to_anchor=(0.5, 0.91))
     args.output.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(args.output, dpi=60, bbox_inches="tight")
 
