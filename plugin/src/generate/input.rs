@@ -6,12 +6,11 @@ use super::{
     pattern::PatternSpec,
 };
 use crate::music::{
-    noise::{Address, Purpose},
+    noise::{Address, Purpose, evenly_spread},
     note::{Note, Pitch},
     roll::{RollLayout, TrackKind, TrackLayout},
     time::TICKS_PER_STEP,
 };
-use std::f32::consts::FRAC_1_SQRT_2;
 
 /// One-hot classes per half bar in [`Encoding::Triads`]: 12 major, 12 minor.
 const N_TRIADS: usize = 24;
@@ -84,7 +83,7 @@ fn value(distribution: Distribution, spec: &PatternSpec, at: Address) -> f32 {
     let drawn = match distribution {
         Distribution::Normal => normal,
         // Its own quantile: so what is morphed is spread as evenly as its ends.
-        Distribution::Uniform => libm::erff(normal * FRAC_1_SQRT_2),
+        Distribution::Uniform => evenly_spread(normal),
     };
     // Plus zero: without it no variation would leave zeros of both signs.
     spec.variation * drawn + 0.0

@@ -231,7 +231,7 @@ mod tests {
         std::fs::write(folder.path().join("b.onnx"), TINY).unwrap();
         std::fs::write(folder.path().join("notes.txt"), "no model").unwrap();
         let (models, refused) = library.list();
-        assert_eq!((models.len(), refused.len()), (3, 1));
+        assert_eq!((models.len(), refused.len()), (EMBEDDED.len() + 1, 1));
         assert!(matches!(refused[0].1, ModelError::NotOnnx { .. }));
         assert_eq!(library.open("tiny").unwrap().manifest().id, "tiny");
         assert!(matches!(library.open("a").unwrap_err(), ModelError::NotOnnx { .. }));

@@ -106,6 +106,12 @@ impl Address {
     }
 }
 
+/// A standard normal value as the value of the same quantile of a uniform distribution over −1 to 1.
+#[must_use]
+pub fn evenly_spread(normal: f32) -> f32 {
+    libm::erff(normal * std::f32::consts::FRAC_1_SQRT_2)
+}
+
 /// Weights of two values for a way from the first (0) to the second (1): a quarter of a circle, so that a mixture of two independent
 /// Gaussian values spreads as each of them does.
 ///
