@@ -489,6 +489,7 @@ def test_released_file_keeps_its_contract(path):
     assert {value.name: shape(value) for value in model.graph.input} == declared
     assert [(value.name, shape(value)) for value in model.graph.output] == [("logits", manifest["output"]["shape"])]
     assert not {node.op_type for node in model.graph.node} & {"If", "Loop"}
-    assert len(model.graph.node) < 300  # tract takes a millisecond per node to load
+    # tract takes a millisecond per node to load, more where there are more.
+    assert len(model.graph.node) < (300 if len(manifest["tracks"]) == 1 else 1000)
     assert {entry.domain for entry in model.opset_import} == {""}
     assert manifest["attribution"] and manifest["licence"] == "MIT OR Apache-2.0"
