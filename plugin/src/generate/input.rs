@@ -44,14 +44,37 @@ fn latents(manifest: &Manifest, spec: &PatternSpec, view: &View<'_>) -> Vec<Vec<
     (0_u16..)
         .zip(&manifest.latents)
         .map(|(idx, latent)| match latent.scope {
-            Scope::Bar => {
+            Scope::Bar | Scope::Phrase => {
                 let n_values = u32::try_from(latent.shape.iter().product::<usize>()).unwrap_or(0);
-                let place = |index| Address { take: view.take, track: idx, bar: view.bar, index, ..Address::default() };
+                let take = if latent.scope == Scope::Bar { view.take } else { written_take(manifest, view, None) };
+                let place = |index| Address { take, track: idx, bar: view.bar, index, ..Address::default() };
                 (0..n_values).map(|index| value(latent.distribution, spec, place(index))).collect()
             }
+            Scope::Track => of_tracks(manifest, spec, view, idx, latent),
             Scope::TrackBar => of_tracks_and_bars(manifest, spec, view, idx, latent),
         })
         .collect()
+}
+
+/// The take of what is written of a track, or of any: that of the first bar that is not known.
+fn written_take(manifest: &Manifest, view: &View<'_>, track_idx: Option<usize>) -> u32 {
+    let n_tracks = manifest.tracks.len();
+    let mut places = (0_usize..).zip(view.known).flat_map(|(bar_idx, known)| {
+        (0_u32..).zip(0..n_tracks).filter(move |(track, _)| bit_of(*known, *track) == 0).map(move |(_, idx)| (bar_idx, idx))
+    });
+    let written = places.find(|(_, idx)| track_idx.is_none_or(|wanted| wanted == *idx));
+    written.and_then(|(bar_idx, idx)| view.takes.get(bar_idx * n_tracks + idx)).copied().unwrap_or(view.take)
+}
+
+fn of_tracks(manifest: &Manifest, spec: &PatternSpec, view: &View<'_>, idx: u16, latent: &Latent) -> Vec<f32> {
+    let n_values = u32::try_from(latent.shape.last().copied().unwrap_or(0)).unwrap_or(0);
+    let of_track = |(track, track_idx)| {
+        let take = written_take(manifest, view, Some(track_idx));
+        let at = Address { take, track, bar: view.bar, ..Address::default() };
+        let first = u32::from(idx) << 20;
+        (first..first + n_values).map(move |index| value(latent.distribution, spec, Address { index, ..at }))
+    };
+    (0_u16..).zip(0..manifest.tracks.len()).flat_map(of_track).collect()
 }
 
 fn of_tracks_and_bars(manifest: &Manifest, spec: &PatternSpec, view: &View<'_>, idx: u16, latent: &Latent) -> Vec<f32> {
@@ -290,6 +313,36 @@ mod tests {
         // By their own bar, not by the phrase's: the next phrase but one bar later holds the second bar as its first.
         assert_eq!(noise(&spec(), 5, &[])[0..8], base[8..16]);
         assert_ne!(base[0..8], base[8..16]);
+    }
+
+    #[test]
+    fn a_retake_draws_what_is_written_anew_and_keeps_what_all_share() {
+        let mut manifest = small_band();
+        let noise = |name: &str, shape: &[usize], scope| Latent {
+            name: name.into(),
+            shape: shape.to_vec(),
+            distribution: Distribution::Normal,
+            scope,
+        };
+        manifest.latents = vec![
+            noise("shared", &[1, 5], Scope::Bar),
+            noise("whole", &[1, 5], Scope::Phrase),
+            noise("own", &[1, 3, 2], Scope::Track),
+        ];
+        manifest.check().unwrap();
+        let draw = |takes: &[u32], known: &[u16]| {
+            latents(&manifest, &spec(), &View { bar: 4, take: 2, takes, known, ..View::default() })
+        };
+        let base = draw(&[2; 6], &[0, 0]);
+        // (n_bars, n_tracks): the second bar of track 1 alone is written, with take 9; its first had been with take 7.
+        let other = draw(&[2, 7, 2, 2, 9, 2], &[0b111, 0b101]);
+        assert_eq!(base[0], other[0]);
+        assert!(base[1].iter().zip(&other[1]).all(|(a, b)| a != b));
+        let differ: Vec<usize> = (0..6).filter(|i| base[2][*i] != other[2][*i]).collect();
+        assert_eq!(differ, [2, 3]);
+        assert_eq!(other, draw(&[2, 9, 2, 2, 9, 2], &[0b111, 0b101]));
+        // Another track of the same take has other noise.
+        assert_ne!(base[2][0..2], base[2][2..4]);
     }
 
     #[test]

@@ -118,8 +118,12 @@ pub enum Distribution {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Scope {
-    /// Drawn anew for every inference, by the address of its first bar.
+    /// Drawn anew for every phrase, by the address of its first bar and the take of the whole: a retake of a part keeps it.
     Bar,
+    /// As [`Bar`](Self::Bar), but by the take of what is written: any retake draws it anew.
+    Phrase,
+    /// `(1, n_tracks, n)`: drawn for each track of a phrase, by the take of what is written of that track.
+    Track,
     /// `(1, n_tracks, n_bars, n_steps, n)`: drawn for each track and bar by their own address and take, so that they keep their
     /// values whatever else is written anew.
     TrackBar,
@@ -281,14 +285,18 @@ impl Manifest {
             require(latent.shape.first() == Some(&1) && (1..=MAX_LATENT_VALUES).contains(&n_values), "latents.shape", || {
                 format!("{:?} must begin with 1 and hold 1 to {MAX_LATENT_VALUES} values", latent.shape)
             })?;
-            let fits = latent.scope == Scope::Bar
-                || matches!(&*latent.shape, [1, t, b, s, _] if [*t, *b, *s] == [n_tracks, n_bars, n_steps]);
-            require(fits, "latents.shape", || {
-                format!(
-                    "{:?} must be [1, {n_tracks}, {n_bars}, {n_steps}, n]: tracks, bars, steps, for the scope `track_bar`",
-                    latent.shape
-                )
-            })?;
+            let (fits, wanted) = match latent.scope {
+                Scope::Bar | Scope::Phrase => (true, String::new()),
+                Scope::Track => (
+                    matches!(&*latent.shape, [1, t, _] if *t == n_tracks),
+                    format!("[1, {n_tracks}, n]: tracks, for the scope `track`"),
+                ),
+                Scope::TrackBar => (
+                    matches!(&*latent.shape, [1, t, b, s, _] if [*t, *b, *s] == [n_tracks, n_bars, n_steps]),
+                    format!("[1, {n_tracks}, {n_bars}, {n_steps}, n]: tracks, bars, steps, for the scope `track_bar`"),
+                ),
+            };
+            require(fits, "latents.shape", || format!("{:?} must be {wanted}", latent.shape))?;
         }
         for condition in &self.conditions {
             let wanted = match condition.encoding {
@@ -441,6 +449,7 @@ pub(crate) mod tests {
             ("\"context_bars\": 1", "\"context_bars\": 2", "conditions.shape"),
             ("[1, 3, 2, 4, 2]", "[1, 3, 4, 2, 2]", "latents.shape"),
             ("[1, 3, 2, 4, 2]", "[1, 48]", "latents.shape"),
+            ("\"track_bar\"", "\"track\"", "latents.shape"),
             ("[1, 6, 24]", "[1, 4, 24]", "conditions.shape"),
             ("[1, 3, 4, 14], \"encoding\": \"given\"", "[1, 2, 4, 14], \"encoding\": \"given\"", "conditions.shape"),
             ("[1, 3, 3]", "[1, 3, 2]", "conditions.shape"),
