@@ -51,64 +51,80 @@ def real_rolls(batch):
     return tuple(x.reshape(n, N_TRACKS, PHRASE_BARS, N_STEPS, 128) for x in (onset, sounding))
 
 
-def cells_of_batch(batch):
-    """The host's cells of a batch's window: (n, 8, 16, 541) float 0/1."""
+# How the tracks' cells are read, as in a manifest: (kind, lowest pitch, number of pitches).
+BAND_LAYOUT = tuple(("onsets", DRUM_LOWEST, N_DRUM_CELLS) if track == DRUMS
+                    else ("one_of_n" if track == BASS else "onset_sustain", LOWEST_PITCH, N_PITCHES) for track in range(N_TRACKS))
+
+
+def n_cells_of(layout):
+    """Cells per step of each track."""
+    return tuple({"onsets": n, "one_of_n": n + 2, "onset_sustain": 2 * n}[kind] for kind, _, n in layout)
+
+
+def cells_of_batch(batch, layout=BAND_LAYOUT):
+    """The host's cells of a batch's window: (n, 8, 16, n_cells) float 0/1."""
     n = len(batch["drums"])
-    cells = np.zeros((n, N_WINDOW, sum(N_CELLS)), np.float32)
-    cells[:, :, [pitch - DRUM_LOWEST for pitch in DRUM_PITCHES]] = batch["drums"].numpy()
-    for track in range(BASS, N_TRACKS):
-        start = CELL_STARTS[track]
+    parts = []
+    for track, (kind, lowest, n_pitches) in enumerate(layout):
+        if kind == "onsets":
+            drums = np.zeros((n, N_WINDOW, n_pitches), np.float32)
+            drums[..., [pitch - lowest for pitch in DRUM_PITCHES]] = batch["drums"].numpy()
+            parts.append(drums)
+            continue
         onset, sounding = batch["onset"][:, track - 1].numpy(), batch["sounding"][:, track - 1].numpy()
-        cells[..., start:start + N_PITCHES] = onset
-        if track == BASS:
-            held = (sounding * (1 - onset)).any(-1) & ~onset.any(-1)
-            cells[..., start + N_PITCHES] = ~(held | onset.any(-1))
-            cells[..., start + N_PITCHES + 1] = held
+        parts.append(onset)
+        if kind == "one_of_n":
+            begins = onset.any(-1, keepdims=True)
+            held = (sounding * (1 - onset)).any(-1, keepdims=True) & ~begins
+            parts += [~(held | begins), held]
         else:
-            cells[..., start + N_PITCHES:start + 2 * N_PITCHES] = sounding
-    return cells.reshape(n, WINDOW_BARS, N_STEPS, -1)
+            parts.append(sounding)
+    return np.concatenate([part.astype(np.float32) for part in parts], -1).reshape(n, WINDOW_BARS, N_STEPS, -1)
 
 
-def decode(logits, temperature=0.0, threshold=0.5, rng=None, bias=None):
-    """Logits (n, n_bars, 16, 541) -> onsets, sounding (n, 5, n_bars, 16, 128), as the host plays them.
+def decode(logits, temperature=0.0, threshold=0.5, rng=None, bias=None, layout=BAND_LAYOUT):
+    """Logits (n, n_bars, 16, n_cells) -> onsets, sounding (n, n_tracks, n_bars, 16, 128), as the host plays them.
 
-    Bars are consecutive; what sounds does not outlast the last. `bias` (5,) is added to the onset cells of each track: the density knob.
+    Bars are consecutive; what sounds does not outlast the last. `bias` (n_tracks,) is added to the onset cells of each track: the density
+    knob. A binary cell at either end of the int8 range is taken at its word, without noise.
     """
     n, n_bars = logits.shape[:2]
-    flat = np.clip(np.rint(logits * 16), -128, 127).reshape(n, -1, logits.shape[-1]) / 16
+    rolls = np.clip(np.rint(logits * 16), -128, 127).reshape(n, -1, logits.shape[-1]) / 16
     bar_threshold = np.log(threshold / (1 - threshold))
 
-    def on(cells):
-        noise = temperature * rng.logistic(size=cells.shape) if temperature else 0.0
-        return cells + noise > 0
+    def on(cells, lowered):
+        if not temperature:
+            return cells > lowered
+        noise = temperature * rng.logistic(size=cells.shape)
+        return cells + np.where((cells == -8) | (cells == 127 / 16), 0, noise) > lowered
 
-    onset = np.zeros((n, N_TRACKS, flat.shape[1], 128), bool)
+    onset = np.zeros((n, len(layout), rolls.shape[1], 128), bool)
     sounding = np.zeros_like(onset)
-    for track in range(N_TRACKS):
-        cells = flat[..., CELL_STARTS[track]:CELL_STARTS[track + 1]].copy()
+    first = 0
+    for track, ((kind, lowest, n_pitches), n_cells) in enumerate(zip(layout, n_cells_of(layout))):
+        cells = rolls[..., first:first + n_cells]
+        first += n_cells
         lowered = bar_threshold - (0 if bias is None else bias[track])
-        if track == DRUMS:
-            onset[:, track, :, DRUM_LOWEST:DRUM_LOWEST + N_DRUM_CELLS] = on(cells - lowered)
+        span = slice(lowest, lowest + n_pitches)
+        if kind == "onsets":
+            onset[:, track, :, span] = on(cells, lowered)
             sounding[:, track] = onset[:, track]
             continue
-        span = slice(LOWEST_PITCH, LOWEST_PITCH + N_PITCHES)
-        if track == BASS:
-            cells[..., :N_PITCHES] -= lowered
+        if kind == "one_of_n":
+            cells = cells - lowered * (np.arange(n_cells) < n_pitches)
             if temperature:
-                cells += temperature * rng.gumbel(size=cells.shape)
+                cells = cells + temperature * rng.gumbel(size=cells.shape)
             state = cells.argmax(-1)
-            is_pitch = state < N_PITCHES
-            onset[:, track, :, span] = np.eye(N_PITCHES + 2, dtype=bool)[state][..., :N_PITCHES]
-            sustain = np.repeat((state == N_PITCHES + 1)[..., None], N_PITCHES, -1)
-            del is_pitch
+            onset[:, track, :, span] = np.eye(n_cells, dtype=bool)[state][..., :n_pitches]
+            sustain = np.repeat((state == n_pitches + 1)[..., None], n_pitches, -1)
         else:
-            onset[:, track, :, span] = on(cells[..., :N_PITCHES] - lowered)
-            sustain = on(cells[..., N_PITCHES:])
-        now = np.zeros((n, N_PITCHES), bool)
-        for step in range(flat.shape[1]):
+            onset[:, track, :, span] = on(cells[..., :n_pitches], lowered)
+            sustain = on(cells[..., n_pitches:], bar_threshold)
+        now = np.zeros((n, n_pitches), bool)
+        for step in range(rolls.shape[1]):
             now = onset[:, track, step, span] | (now & sustain[:, step])
             sounding[:, track, step, span] = now
-    return tuple(x.reshape(n, N_TRACKS, n_bars, N_STEPS, 128) for x in (onset, sounding))
+    return tuple(x.reshape(n, len(layout), n_bars, N_STEPS, 128) for x in (onset, sounding))
 
 
 @torch.no_grad()

@@ -23,6 +23,7 @@ from torch import nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
+from musegan import MuseganConfig
 from nets import (Melody, MidiNetDiscriminator, MidiNetGenerator, MIDI_ROWS, fold_matrix, init_midinet, lengthen,
                   midinet_chords, rhythm_of, triad_one_hot)
 from prepare import HOLD, LOWEST_PITCH, N_PITCHES, NO_BAR, REST, load_bars, save_atomically
@@ -80,7 +81,7 @@ class MidiNetConfig:
     bf16: bool
 
 
-KINDS = {"melody": MelodyConfig, "midinet": MidiNetConfig, "band": BandConfig}
+KINDS = {"melody": MelodyConfig, "midinet": MidiNetConfig, "band": BandConfig, "musegan": MuseganConfig}
 
 
 def config_from(values):
@@ -103,9 +104,12 @@ def config_from(values):
 
 
 def load_config(path):
-    """Read a configuration file."""
+    """Read a configuration file; `base` names a file beside it whose values hold where it has none of its own."""
     try:
-        return config_from(tomllib.loads(Path(path).read_text()))
+        values = tomllib.loads(Path(path).read_text())
+        if "base" in values:
+            values = tomllib.loads((Path(path).parent / values.pop("base")).read_text()) | values
+        return config_from(values)
     except (ValueError, tomllib.TOMLDecodeError) as error:
         raise SystemExit(f"{path}: {error}") from error
 
