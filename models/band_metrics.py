@@ -38,7 +38,7 @@ def mean(values):
 
 def as_steps(rolls):
     """(..., n_bars, 16, 128) -> (..., n_bars * 16, 128)."""
-    return rolls.reshape(*rolls.shape[:-3], -1, rolls.shape[-1])
+    return rolls.reshape(*rolls.shape[:-3], rolls.shape[-3] * rolls.shape[-2], rolls.shape[-1])
 
 
 def notes_of(onsets, sounding):

@@ -1,8 +1,10 @@
 """Measure exported bands against held-out songs, through ONNX Runtime at the host's default knobs.
 
-`evaluate_band.py table --data band.npz --models released/band.onnx` prints every figure of `band_metrics` for held-out phrases, for
-training phrases (how far two sets of songs lie apart) and for what each model writes for the held-out songs' chords: from nothing and
-after the real bars before; then what it writes around real tracks. `pictures` draws real phrases beside written ones.
+`evaluate_band.py table --data band.npz --models released/band.onnx hybrid.onnx hybrid.onnx@0` prints every figure of `band_metrics` for
+held-out phrases, for training phrases (how far two sets of songs lie apart) and for what each model writes for the held-out songs'
+chords: from nothing and after the real bars before; then the legacy figures beside the published ones, and what each model writes around
+real tracks. `FILE@T` decodes at temperature T: 0 is the hard threshold, 1 for a real-valued network Bernoulli sampling. `pictures` draws
+real phrases beside written ones.
 """
 
 import argparse
@@ -17,7 +19,7 @@ from tqdm import tqdm
 
 import band_metrics
 from band import CONTEXT_BARS, N_TRACKS
-from band_phrases import CELL_STARTS, cells_of_batch, decode, masks, real_rolls, triads_of, windows_of
+from band_phrases import cells_of_batch, decode, masks, n_cells_of, real_rolls, triads_of, windows_of
 from export import session
 from phrases import BASS, DRUMS, PHRASE_BARS, TRACKS
 from train_band import Phrases
@@ -26,53 +28,93 @@ N_TRAINING = 1500  # training phrases for the figures of copying
 
 
 class Model:
-    """An exported band in ONNX Runtime."""
+    """An exported band in ONNX Runtime: `FILE`, or `FILE@T` to decode at a temperature of its own."""
 
     def __init__(self, path):
-        proto = onnx.load(str(path))
+        path, _, temperature = str(path).partition("@")
+        proto = onnx.load(path)
         self.manifest = json.loads(next(p.value for p in proto.metadata_props if p.key == "barline.manifest"))
-        self.temperature = self.manifest["calibration"]["temperature"]
-        self.noise_shape = tuple(self.manifest["latents"][0]["shape"][1:])
+        self.temperature = float(temperature) if temperature else self.manifest["calibration"]["temperature"]
+        self.layout = tuple((track["kind"], track["lowest_pitch"], track["n_pitches"]) for track in self.manifest["tracks"])
+        if tuple(track["name"] for track in self.manifest["tracks"]) != TRACKS:
+            raise SystemExit(f"{path} does not write the tracks {', '.join(TRACKS)}")
+        self.context_bars = self.manifest.get("context_bars", 0)
+        self.conditions = {condition["name"]: condition["encoding"] for condition in self.manifest["conditions"]}
+        # MuseGAN's track-conditional systems accompany one track and cannot write it.
+        given = self.manifest["training"].get("config", {}).get("given")
+        self.given = TRACKS.index(given) if given in TRACKS else None
         self.session = session(path)
-        self.name = self.manifest["id"]
+        self.name = self.manifest["id"] + (f" at {temperature}" if temperature else "")
 
-    def write(self, triads, given, known, seed, label):
-        """Logits (n, 4, 16, 541); triads (n, 16, 24), given (n, 8, 16, 541), known (n, 5, 8). Phrase i has its own noise by the seed."""
-        noise = np.random.default_rng(seed).standard_normal((len(triads), *self.noise_shape)).astype(np.float32)
-        seen = known.transpose(0, 2, 1)
-        out = []
-        for row in tqdm(range(len(triads)), desc=f"{self.name}, {label}", unit="phrase", leave=False):
-            cells = np.concatenate([given[row][..., CELL_STARTS[t]:CELL_STARTS[t + 1]] * seen[row, :, t, None, None]
-                                    for t in range(N_TRACKS)], -1)
-            feed = {"noise": noise[row], "chords": triads[row], "given": cells, "known": known[row]}
-            out.append(self.session.run(["logits"], {name: x[None].astype(np.float32) for name, x in feed.items()})[0][0])
-        return np.stack(out)
+    def write(self, triads, batch, known, seed, label, order=None):
+        """Logits (n, 4, 16, n_cells); triads (n, 16, 24), batch of `Phrases.take`, known (n, 5, 8). Phrase i has its own noise by the seed.
+
+        `order` (n,): what is given is that of another phrase of the batch.
+        """
+        rng = np.random.default_rng(seed)
+        noises = {latent["name"]: rng.standard_normal((len(triads), *latent["shape"][1:])).astype(np.float32)
+                  for latent in self.manifest["latents"]}
+        unseen = CONTEXT_BARS - self.context_bars
+        known = known[:, :, unseen:]
+        of_tracks = np.repeat(np.eye(N_TRACKS), n_cells_of(self.layout), 1)
+        given = cells_of_batch(batch, self.layout)[:, unseen:][slice(None) if order is None else order]
+        inputs = {"triads": triads[:, 2 * unseen:], "given": given * (known.transpose(0, 2, 1) @ of_tracks)[:, :, None], "known": known}
+        feeds = noises | {name: inputs[encoding] for name, encoding in self.conditions.items()}
+        return np.stack([self.session.run(["logits"], {name: x[row:row + 1].astype(np.float32) for name, x in feeds.items()})[0][0]
+                         for row in tqdm(range(len(triads)), desc=f"{self.name}, {label}", unit="phrase", leave=False)])
 
     def play(self, logits, seed=0):
         """What the host plays at its default knobs."""
-        return decode(logits, self.temperature, rng=np.random.default_rng(seed))
+        return decode(logits, self.temperature, rng=np.random.default_rng(seed), layout=self.layout)
+
+    def alone(self, batch, known, seed, label="from nothing"):
+        """What is played of phrases written for a batch's chords with nothing before them."""
+        triads = triads_of(batch)
+        triads[:, :2 * CONTEXT_BARS] = 0
+        return self.play(self.write(triads, batch, known, seed, label))
 
 
 def around(model, batch, real, seed):
     """Figures of completion: re-rolls of a track and of a bar, and accompaniment, on real phrases."""
     n = len(real[0])
-    triads, given = triads_of(batch), cells_of_batch(batch)
+    triads = triads_of(batch)
     order = band_metrics.derangement(n, np.random.default_rng(seed))
     centroids = {t: band_metrics.beat_centroids(real[1][:, t]) for t in range(BASS, N_TRACKS)}
     out = {name: {} for name in ("re-roll: others unchanged", "re-roll: notes that stay", "re-roll: tonal distance",
                                  "re-roll: the same, real", "re-roll: the same, shuffled", "accompany: tonal distance",
-                                 "accompany: the same, real", "accompany: the same, shuffled", "accompany: changes with what is given")}
+                                 "accompany: the same, real", "accompany: the same, shuffled", "accompany: changes with what is given",
+                                 "accompany: changes with the noise")}
 
     def distance(a, b):
         pairs = [band_metrics.tonal_distance(x, y) for x, y in zip(a, b)]
         return float(np.nanmean(pairs))
 
+    def changed(a, b, others):
+        return 1 - float(band_metrics.mean(band_metrics.iou(a[:, others].reshape(n, -1), b[:, others].reshape(n, -1))))
+
+    def accompany(track, name, others, pitched):
+        known = masks(n, [track])
+        onset, sounding = model.play(model.write(triads, batch, known, seed + 10 + track, f"around {name}"))
+        other, _ = model.play(model.write(triads, batch, known, seed + 10 + track, f"around another {name}", order))
+        out["accompany: changes with what is given"][name] = changed(onset, other, others)
+        other, _ = model.play(model.write(triads, batch, known, seed + 20 + track, f"around {name} again"))
+        out["accompany: changes with the noise"][name] = changed(onset, other, others)
+        if track != DRUMS:
+            written = [band_metrics.beat_centroids(sounding[:, t]) for t in pitched]
+            out["accompany: tonal distance"][name] = distance([centroids[track]] * len(pitched), written)
+            out["accompany: the same, real"][name] = distance([centroids[track]] * len(pitched), [centroids[t] for t in pitched])
+            out["accompany: the same, shuffled"][name] = distance([centroids[track][order]] * len(pitched), written)
+
     for track in range(N_TRACKS):
         others = [t for t in range(N_TRACKS) if t != track]
         pitched = [t for t in others if t != DRUMS]
-        known = masks(n, others)
-        onset, sounding = model.play(model.write(triads, given, known, seed + track, f"re-roll {TRACKS[track]}"))
         name = TRACKS[track]
+        if model.given in (None, track):
+            accompany(track, name, others, pitched)
+        if model.given == track:
+            continue
+        known = masks(n, others)
+        onset, sounding = model.play(model.write(triads, batch, known, seed + track, f"re-roll {name}"))
         out["re-roll: others unchanged"][name] = float((onset[:, others] == real[0][:, others]).all((1, 2, 3, 4)).mean())
         out["re-roll: notes that stay"][name] = float(band_metrics.mean(band_metrics.iou(onset[:, track].reshape(n, -1), real[0][:, track].reshape(n, -1))))
         if track != DRUMS:
@@ -80,18 +122,6 @@ def around(model, batch, real, seed):
             out["re-roll: tonal distance"][name] = distance([new] * len(pitched), [centroids[t] for t in pitched])
             out["re-roll: the same, real"][name] = distance([centroids[track]] * len(pitched), [centroids[t] for t in pitched])
             out["re-roll: the same, shuffled"][name] = distance([centroids[track][order]] * len(pitched), [centroids[t] for t in pitched])
-        known = masks(n, [track])
-        one = model.write(triads, given, known, seed + 10 + track, f"around {name}")
-        onset, sounding = model.play(one)
-        two = model.write(triads, given[order], known, seed + 10 + track, f"around another {name}")
-        other_onset, _ = model.play(two)
-        out["accompany: changes with what is given"][name] = 1 - float(band_metrics.mean(
-            band_metrics.iou(onset[:, others].reshape(n, -1), other_onset[:, others].reshape(n, -1))))
-        if track != DRUMS:
-            written = [band_metrics.beat_centroids(sounding[:, t]) for t in pitched]
-            out["accompany: tonal distance"][name] = distance([centroids[track]] * len(pitched), written)
-            out["accompany: the same, real"][name] = distance([centroids[track]] * len(pitched), [centroids[t] for t in pitched])
-            out["accompany: the same, shuffled"][name] = distance([centroids[track][order]] * len(pitched), written)
     return out
 
 
@@ -99,7 +129,7 @@ def one_bar(model, batch, real, seed, bar=2):
     """Onset IoU of a re-rolled bar (all tracks) with the real bar before it, per track, beside the real bar's."""
     n = len(real[0])
     known = masks(n, range(N_TRACKS), [b for b in range(PHRASE_BARS) if b != bar])
-    onset, _ = model.play(model.write(triads_of(batch), cells_of_batch(batch), known, seed, "one bar"))
+    onset, _ = model.play(model.write(triads_of(batch), batch, known, seed, "one bar"))
     keep = [b for b in range(PHRASE_BARS) if b != bar]
 
     def near(x):
@@ -133,20 +163,40 @@ def table(args):
     columns = {"real": band_metrics.figures(*real, training=seen[0], legacy=args.legacy),
                "training songs": band_metrics.figures(*other, legacy=args.legacy)}
     columns["training songs"]["classifier AUC"] = {"phrases": band_metrics.auc(real, other, songs, other_songs)}
+    completed = {}
     for path in args.models:
         model = Model(path)
-        triads, given = triads_of(batch), cells_of_batch(batch)
-        alone = triads.copy()
-        alone[:, :2 * CONTEXT_BARS] = 0
-        before = masks(len(windows), context=True) * batch["has"].numpy()[:, None]
-        for label, chords, known in (("from nothing", alone, masks(len(windows))), ("after real bars", triads, before)):
-            played = model.play(model.write(chords, given, known, args.seed, label))
+        given = [] if model.given is None else [model.given]
+        settings = {f"given {TRACKS[model.given]}" if given else "from nothing":
+                    lambda seed, label: model.alone(batch, masks(len(windows), given), seed, label)}
+        if model.context_bars:
+            before = masks(len(windows), context=True) * batch["has"].numpy()[:, None]
+            settings["after real bars"] = lambda seed, label: model.play(model.write(triads_of(batch), batch, before, seed, label))
+        for label, written in settings.items():
+            played = written(args.seed, label)
             column = band_metrics.figures(*played, training=seen[0], legacy=args.legacy)
+            column["diversity over latents"] = over_latents(played[0], written(args.seed + 1000, f"{label}, again")[0])
             column["classifier AUC"] = {"phrases": band_metrics.auc(real, played, songs)}
             columns[f"{model.name}, {label}"] = column
-        if "known" in {c["encoding"] for c in model.manifest["conditions"]}:
-            columns[f"{model.name}, around real tracks"] = around(model, batch, real, args.seed) | one_bar(model, batch, real, args.seed)
-    print(band_metrics.table(columns, 3))
+        if "known" in model.conditions.values():
+            completed[model.name] = around(model, batch, real, args.seed) | one_bar(model, batch, real, args.seed)
+
+    def part(legacy):
+        return {name: {m: v for m, v in column.items() if m.startswith("legacy") == legacy} for name, column in columns.items()}
+
+    print(band_metrics.table(part(False), 3))
+    if args.legacy:
+        print(f"\nAs the published code computed them\n\n{band_metrics.table(part(True) | band_metrics.published(), 3)}")
+    if completed:
+        print(f"\nAround real tracks\n\n{band_metrics.table(completed, 3)}")
+
+
+def over_latents(one, two):
+    """1 - IoU of the onsets of two takes of the same chords, per track and of all: where neither has any there is nothing to compare."""
+    n = len(one)
+    values = {name: (one[:, t], two[:, t]) for t, name in enumerate(TRACKS)} | {"all": (one, two)}
+    shares = {name: band_metrics.iou(a.reshape(n, -1, 128), b.reshape(n, -1, 128)) for name, (a, b) in values.items()}
+    return {name: 1 - float(np.nanmean(share)) if not np.isnan(share).all() else float("nan") for name, share in shares.items()}
 
 
 def pictures(args):
@@ -158,9 +208,7 @@ def pictures(args):
     held = Phrases(args.data, args.split, ("midi",))
     windows, batch, real, songs = sample(held, 4, args.n, 3)
     model = Model(args.models[0])
-    alone = triads_of(batch)
-    alone[:, :2 * CONTEXT_BARS] = 0
-    written = model.play(model.write(alone, cells_of_batch(batch), masks(len(windows)), args.seed, "pictures"))
+    written = model.alone(batch, masks(len(windows), [] if model.given is None else [model.given]), args.seed, "pictures")
     figure, axes = pyplot.subplots(len(windows), 2, figsize=(20, 3.2 * len(windows)), squeeze=False)
     colours = ("black", "tab:red", "tab:blue", "tab:green", "tab:orange")
     for row, (song, bar) in enumerate(windows):
@@ -185,13 +233,14 @@ def main():
         command = commands.add_parser(name)
         command.set_defaults(run=run)
         command.add_argument("--data", type=Path, required=True, help=".npz of phrases.py")
-        command.add_argument("--models", type=Path, nargs="+", required=True)
+        command.add_argument("--models", nargs="+", required=True, metavar="FILE[@T]")
         command.add_argument("--split", default="test", choices=("train", "val", "test"))
         command.add_argument("--seed", type=int, default=5)
         command.add_argument("-n", type=int, default=400 if name == "table" else 6, help="phrases at most")
         if name == "table":
             command.add_argument("--stride", type=int, default=3, help="bars between the phrases of a song")
-            command.add_argument("--legacy", action="store_true", help="also the figures as the published code computed them")
+            command.add_argument("--legacy", action=argparse.BooleanOptionalAction, default=True,
+                                 help="also the figures as the published code computed them, beside the published rows")
         else:
             command.add_argument("--output", type=Path, required=True)
     args = parser.parse_args()

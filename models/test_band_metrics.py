@@ -265,3 +265,11 @@ def test_the_classifier_catches_fragments_and_not_its_own_kind():
     assert bm.auc(real, fragments, groups, n_folds=2) > 0.95
     with pytest.raises(ValueError, match="fake_groups"):
         bm.auc(real, (fragments[0][:5], fragments[1][:5]), groups)
+
+
+def test_a_dead_band_has_empty_bars_and_no_other_figures(piece):
+    onsets, sounding = piece
+    figures = bm.figures(0 * onsets > 0, 0 * sounding > 0, training=onsets, names=NAMES)
+    assert set(figures["empty bars"].values()) == {1.0}
+    for metric in ("polyphony", "tonal distance", "bar-to-bar onset IoU", "copied: 2 bars", "legacy QN"):
+        assert all(math.isnan(value) for value in figures[metric].values()), metric
