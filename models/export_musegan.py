@@ -67,24 +67,26 @@ def write(sampler, feeds, batch_size=32):
                            for start in range(0, n, batch_size)])
 
 
-def calibrate(make, config, rolls, temperature, n_rounds=6):
+def calibrate(make, config, rolls, temperature, n_rounds=9):
     """Find the bias per track at which the default knobs play as many steps with an onset as the songs' rolls have: (biases, figures).
 
-    `make(bias)` gives a sampler. The tracks are independent, so each keeps the round that came nearest. A network whose notes are
-    fragments may have no bias that fits: more cells also join what was apart.
+    `make(bias)` gives a sampler. By halving an interval, since binary neurons leave logits so near the threshold that a tenth of a logit
+    can be silence or everything. The tracks are independent, so each keeps the round that came nearest; a network whose notes are
+    fragments may have no bias that fits, as more cells also join what was apart.
     """
     feeds = feeds_of(config, rolls, np.random.default_rng(3))
     target = density(rolls_as_bool(rolls)[0])
     open_tracks = feeds["known"].mean((0, 2)) < 1  # a given track is not the network's
-    bias, best, best_off, best_played = np.zeros(N_TRACKS), np.zeros(N_TRACKS), np.full(N_TRACKS, np.inf), np.zeros(N_TRACKS)
+    low, high = np.where(open_tracks, -MAX_BIAS, 0), np.where(open_tracks, MAX_BIAS, 0)
+    best, best_off, best_played = np.zeros(N_TRACKS), np.full(N_TRACKS, np.inf), np.zeros(N_TRACKS)
     for _ in tqdm(range(n_rounds), desc="calibrate", unit="round"):
-        used = bias.round(3)
+        used = ((low + high) / 2).round(3)
         logits = write(make(used.tolist()), feeds)
         played = density(decode(logits, temperature, rng=np.random.default_rng(0), layout=LAYOUT)[0])
         off = np.log((target + 0.01) / (played + 0.01))
         better = np.abs(off) < best_off
         best, best_off, best_played = (np.where(better, new, old) for new, old in ((used, best), (np.abs(off), best_off), (played, best_played)))
-        bias = np.where(open_tracks, np.clip(bias + 0.7 * off, -MAX_BIAS, MAX_BIAS), 0)
+        low, high = np.where(off > 0, used, low), np.where(off > 0, high, used)
     return best, {"onset_steps_per_bar": {"data": dict(zip(TRACKS, target.round(3).tolist())),
                                           "played": dict(zip(TRACKS, best_played.round(3).tolist()))}}
 
