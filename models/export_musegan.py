@@ -27,8 +27,8 @@ N_CALIBRATE = 256  # phrases
 MAX_BIAS = 4.0
 LAYOUT = tuple(("onsets", DRUM_LOWEST, N_DRUM_CELLS) if track == DRUMS else ("onset_sustain", LOWEST_PITCH, N_PITCHES)
                for track in range(N_TRACKS))
-# At the knob's 1.0: stochastic neurons are Bernoulli sampling; for the others it is a little doubt around the threshold.
-STOCHASTIC, DETERMINISTIC = 1.0, 0.2
+# At the knob's 1.0: stochastic neurons are Bernoulli sampling; the others are the threshold with so little doubt that the latent decides.
+STOCHASTIC, DETERMINISTIC = 1.0, 0.05
 ATTRIBUTION = ("Trained on game scores of freedoom/freedoom (BSD-3-Clause style, see its COPYING), EasyRPG/RTP (CC BY 4.0, see its AUTHORS) "
                "and simutrans/simutrans (Artistic License).")
 
@@ -147,6 +147,7 @@ def main():
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--id", help="id of the file, if not the configuration's")
     parser.add_argument("--decode-temperature", type=float, help="what the knob's 1.0 means: 1 is Bernoulli sampling")
+    parser.add_argument("--uncalibrated", action="store_true", help="as published: no calibration")
     args = parser.parse_args()
     torch.set_num_threads(1)
     checkpoint, config = load_checkpoint(args.checkpoint)
@@ -163,7 +164,7 @@ def main():
     def make(bias):
         return Sampler(generator, config, bias, checkpoint["slope"], checkpoint["refines"]).eval()
 
-    bias, figures = calibrate(make, config, rolls, temperature)
+    bias, figures = (np.zeros(N_TRACKS), {}) if args.uncalibrated else calibrate(make, config, rolls, temperature)
     sampler = make(bias.tolist())
     arguments = tuple(torch.zeros(1, *shape) for shape in config.noise_shapes().values())
     arguments += (torch.zeros(1, PHRASE_BARS, N_STEPS, sum(N_CELLS)), torch.zeros(1, N_TRACKS, PHRASE_BARS))

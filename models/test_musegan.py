@@ -319,7 +319,7 @@ def test_a_run_becomes_a_file_that_plays(name, data, tmp_path):
     manifest = json.loads(session.get_modelmeta().custom_metadata_map["barline.manifest"])
     assert [i.name for i in session.get_inputs()] == [t["name"] for t in manifest["latents"] + manifest["conditions"]]
     assert all(i.shape == t["shape"] for i, t in zip(session.get_inputs(), manifest["latents"] + manifest["conditions"]))
-    assert manifest["calibration"]["temperature"] == (1.0 if name.endswith("sbn") else 0.2)
+    assert manifest["calibration"]["temperature"] == (1.0 if name.endswith("sbn") else 0.05)
     table = run(HERE / "evaluate_band.py", "table", "--data", data, "--models", tmp_path / "x.onnx", f"{tmp_path / 'x.onnx'}@1", "--split", "train",
                 "--stride", 1, "-n", 30)
     assert f"{name} at 1, from nothing" in table and "MuseGAN hybrid" in table
