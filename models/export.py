@@ -57,16 +57,16 @@ class Release:
     pitch_temperature: float
 
 
-def load_release(path):
-    """Read a release file; unknown, missing and ill-typed keys are errors."""
+def load_release(path, kind=Release):
+    """Read a release file of a kind (a dataclass); unknown, missing and ill-typed keys are errors."""
     values = tomllib.loads(Path(path).read_text())
-    expected = {field.name: field.type for field in fields(Release)}
+    expected = {field.name: field.type for field in fields(kind)}
     if set(values) != set(expected):
         raise SystemExit(f"{path}: keys must be exactly {sorted(expected)}; differs in {sorted(set(values) ^ set(expected))}")
     for name, value in values.items():
         if type(value) is not expected[name]:
             raise SystemExit(f"{path}: {name} must be {expected[name].__name__}, not {value!r}")
-    return Release(**values)
+    return kind(**values)
 
 
 def noise_shape(kind, config):

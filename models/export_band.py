@@ -6,8 +6,7 @@ As `export.py` for melodies: one graph with its manifest inside, calibrated, and
 import argparse
 import sys
 import tempfile
-import tomllib
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +16,7 @@ from tqdm import tqdm
 from band import (CONTEXT_BARS, DRUM_LOWEST, DURATIONS, N_CELLS, N_DRUM_CELLS, N_NOISE, N_TRACKS, WINDOW_BARS, BandSampler)
 from band_metrics import notes_of
 from band_phrases import Phrases, cells_of_batch, decode, load_band, masks, real_rolls, triads_of, windows_of, write
-from export import LICENCE, TOLERANCE, finish, graphs_of, session, to_onnx
+from export import LICENCE, TOLERANCE, finish, graphs_of, load_release, session, to_onnx
 from phrases import BASS, DRUMS, LOWEST_PITCH, N_PITCHES, N_STEPS, PHRASE_BARS, PROGRAMS, TRACKS
 from train_band import BandConfig, nearest_duration
 
@@ -49,18 +48,6 @@ class BandRelease:
     def temperature(self):
         """In the order of `BandSampler`."""
         return self.begin_temperature, self.pitch_temperature, self.shape_temperature, self.duration_temperature
-
-
-def load_release(path):
-    """Read a release file; unknown, missing and ill-typed keys are errors."""
-    values = tomllib.loads(Path(path).read_text())
-    expected = {field.name: field.type for field in fields(BandRelease)}
-    if set(values) != set(expected):
-        raise SystemExit(f"{path}: keys must be exactly {sorted(expected)}; differs in {sorted(set(values) ^ set(expected))}")
-    for name, value in values.items():
-        if type(value) is not expected[name]:
-            raise SystemExit(f"{path}: {name} must be {expected[name].__name__}, not {value!r}")
-    return BandRelease(**values)
 
 
 def marginals(onsets, sounding):
@@ -182,7 +169,7 @@ def main():
     parser.add_argument("--uncalibrated", action="store_true", help="for a quick look: no calibration")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    release = load_release(args.release)
+    release = load_release(args.release, BandRelease)
     band, config, checkpoints = load_band(args.run)
     if set(checkpoints) != set(band.GROUPS):
         raise SystemExit(f"{args.run} holds {sorted(checkpoints)}; {sorted(band.GROUPS)} are needed")
