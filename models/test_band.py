@@ -228,7 +228,6 @@ def test_masks_to_learn_from_are_those_of_use(trained):
     assert 0.2 < np.mean(shares) < 0.7
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="torchrun needs a POSIX rendezvous here")
 def test_training_runs_alone_and_under_torchrun(data, tmp_path):
     pytest.importorskip("torch")
     config = tmp_path / "tiny.toml"

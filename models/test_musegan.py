@@ -292,7 +292,6 @@ def run(*arguments, launcher=(sys.executable,)):
     return done.stdout
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="torchrun needs a POSIX rendezvous here")
 def test_training_runs_goes_on_and_runs_under_torchrun(data, tmp_path):
     path = toml(tiny("musegan-hybrid-hinge", n_steps=4), tmp_path / "tiny.toml")
     parts = (HERE / "train_musegan.py", "--config", path, "--data", data, "--threads", 1)
