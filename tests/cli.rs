@@ -375,6 +375,28 @@ fn tracks(path: &Path) -> Vec<Vec<(i64, i64, u8)>> {
     song(path).tracks.iter().map(of_track).collect()
 }
 
+#[test]
+fn candidates_are_counted_and_the_first_of_them_is_the_piece_without() {
+    let folder = scratch();
+    let dir = folder.path();
+    let band = tiny_band();
+    let piece = |name: &str, candidates: &str| {
+        let output = generate(dir, &["--model", &band, "--bars", "8", "--candidates", candidates, "--output", name]);
+        succeeds(&output);
+        (tracks(&dir.join(name)), text(&output.stdout))
+    };
+    let (plain, said) = piece("one.mid", "1");
+    assert!(!said.contains("rejected"), "{said}");
+    let (_, said) = piece("six.mid", "6");
+    // Four phrases of two bars.
+    assert!(said.contains("20 candidates rejected"), "{said}");
+    succeeds(&generate(dir, &["--model", &band, "--bars", "8", "--output", "default.mid"]));
+    assert_eq!(tracks(&dir.join("default.mid")), plain);
+    for wrong in ["0", "17", "many"] {
+        refused(dir, &["--candidates", wrong], USAGE, &["--candidates"]);
+    }
+}
+
 /// A track to write: name, channel from 1, program, and onset, duration, pitch of its notes.
 type Written<'a> = (&'a str, u8, Option<u8>, &'a [(i64, i64, i32)]);
 

@@ -2,6 +2,7 @@
 //! worker thread and in the command line, never on the audio thread (but for what says so).
 
 pub mod build;
+pub mod candidates;
 pub mod generator;
 pub mod given;
 pub mod input;

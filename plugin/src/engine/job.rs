@@ -27,6 +27,8 @@ pub(super) struct Job {
     unit_bars: u32,
     units: BTreeMap<u32, Box<[i8]>>,
     builder: Option<(u32, Builder)>,
+    /// Candidates that others were kept before, in the units that were made.
+    n_rejected: u32,
     /// Units of the last delivery, `start..end`.
     delivered: std::ops::Range<u32>,
     /// A first delivery with the rest of the pattern before went out (live chords).
@@ -44,6 +46,7 @@ impl Job {
             unit_bars: manifest.chain_bars.max(1),
             units: BTreeMap::new(),
             builder: None,
+            n_rejected: 0,
             delivered: 0..0,
             patched: false,
             wanted,
@@ -113,11 +116,16 @@ impl Job {
         };
         builder.step(generator)?;
         if builder.is_done() {
+            self.n_rejected += builder.n_rejected();
             self.units.insert(unit, builder.finish()?.roll.cells().into());
         } else {
             self.builder = Some((unit, builder));
         }
         Ok(())
+    }
+
+    pub fn n_rejected(&self) -> u32 {
+        self.n_rejected
     }
 
     pub fn readiness(&self, playhead: Playhead) -> Readiness {

@@ -67,6 +67,8 @@ pub struct Status {
     pub backend: Backend,
     /// Mean time of one inference so far, in milliseconds; 0 before the first.
     pub inference_ms: f64,
+    /// Candidates that others were kept before, for the pattern that plays.
+    pub n_rejected: u32,
     /// The pattern comes from the project file.
     pub from_project: bool,
     /// What went wrong last and still matters: a refused model, a failed inference.

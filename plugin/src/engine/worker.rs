@@ -94,6 +94,7 @@ impl Instance {
         self.tell(|status| {
             status.readiness = Readiness::Waiting;
             status.from_project = false;
+            status.n_rejected = 0;
         });
         if let Some(saved) = wanted.saved.as_ref().filter(|saved| fits_saved(saved, &wanted)) {
             let pattern = Pattern { key: wanted.key, ..Pattern::clone(saved) };
@@ -325,9 +326,10 @@ fn advance(instance: &mut Instance, models: &mut HashMap<String, Loaded>, provid
         Ok(()) => {
             loaded.n_runs += 1;
             loaded.total += start.elapsed();
-            let (mean_ms, readiness) = (loaded.mean_ms(), job.readiness(playhead));
+            let (mean_ms, readiness, n_rejected) = (loaded.mean_ms(), job.readiness(playhead), job.n_rejected());
             instance.tell(|status| {
                 status.inference_ms = mean_ms;
+                status.n_rejected = n_rejected;
                 status.readiness = readiness;
             });
             hand_out(instance, playhead);

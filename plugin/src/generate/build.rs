@@ -1,6 +1,7 @@
 //! Building patterns: phrase after phrase, chain after chain. Pure; worker thread and command line.
 
 use super::{
+    candidates::{Faults, take_of},
     generator::{GenerateError, Generator, PhraseInput},
     given::Given,
     input::{View, one_hot_states, phrase_input},
@@ -24,6 +25,9 @@ pub const MAX_BUILD_BARS: u32 = 4 * MAX_PATTERN_BARS;
 /// A phrase is written in passes: first whatever is not given, then, retake after retake, the cells that it names, to go with all
 /// others as they stand. In each pass a phrase sees the bars before as that pass left them. So the passes can run phrase by phrase,
 /// as they do here, or one after another over the whole pattern, with the same result.
+///
+/// Where a specification asks for several candidates, each pass writes a phrase that many times and keeps the try with the fewest
+/// [`Faults`]: what follows, in later passes and bars, goes on from that one.
 #[derive(Debug)]
 pub struct Builder {
     spec: PatternSpec,
@@ -44,13 +48,18 @@ pub struct Builder {
     next_bar: u32,
     /// Its next pass, which needs an inference.
     next_pass: usize,
+    /// Its next try at that pass.
+    next_candidate: u32,
+    /// The best try so far, and what it costs.
+    best: Option<(f64, Phrase)>,
+    n_rejected: u32,
     phrase: Phrase,
     /// Per pass the greedy cells of the bars before the phrase, [`n_history`](Self::n_history) at most, of the same chain.
     histories: Vec<Vec<u8>>,
 }
 
 /// A phrase in the making.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Phrase {
     /// `(n_bars, n_steps, n_cells)`.
     logits: Vec<i8>,
@@ -58,6 +67,8 @@ struct Phrase {
     on: Vec<u8>,
     /// Take of each track in each bar, `(n_bars, n_tracks)`.
     takes: Vec<u32>,
+    /// Take of what all of it shares.
+    shared_take: u32,
 }
 
 impl Builder {
@@ -93,6 +104,9 @@ impl Builder {
             cells: Vec::new(),
             next_bar: first_bar - first_bar % unit,
             next_pass: 0,
+            next_candidate: 0,
+            best: None,
+            n_rejected: 0,
             phrase: Phrase::default(),
         };
         builder.begin_phrase();
@@ -125,10 +139,38 @@ impl Builder {
         let logits = generator.generate(&self.input(generator.manifest(), &written))?;
         let roll = LogitRoll::from_logits(self.layout.clone(), written.len(), &logits)
             .map_err(|source| GenerateError::Roll { model: self.model.id.clone(), source })?;
-        self.take_over(&written, roll.cells());
-        self.end_pass();
-        self.pass_on();
+        let phrase = self.with(&written, roll.cells());
+        let cost = if self.spec.candidates > 1 { self.faults(&phrase).cost() } else { 0.0 };
+        if self.best.as_ref().is_none_or(|(least, _)| cost < *least) {
+            self.best = Some((cost, phrase));
+        }
+        self.next_candidate += 1;
+        if self.next_candidate >= self.spec.candidates {
+            self.n_rejected += self.next_candidate - 1;
+            self.next_candidate = 0;
+            self.phrase = self.best.take().map(|(_, phrase)| phrase).unwrap_or_default();
+            self.end_pass();
+            self.pass_on();
+        }
         Ok(())
+    }
+
+    /// Tries that others were kept before.
+    #[must_use]
+    pub fn n_rejected(&self) -> u32 {
+        self.n_rejected
+    }
+
+    /// What counts against a try at the phrase.
+    fn faults(&self, phrase: &Phrase) -> Faults {
+        let history = self.histories.get(self.next_pass).map_or(&[][..], Vec::as_slice);
+        let chords: Vec<_> = self.bars().map(|bar| self.spec.progression.at(bar)).collect();
+        Faults::of(&self.layout, &[history, &phrase.on].concat(), &chords)
+    }
+
+    /// The take of what the next try writes.
+    fn next_take(&self) -> u32 {
+        take_of(self.passes.get(self.next_pass).map_or(self.spec.take, |pass| pass.take), self.next_candidate)
     }
 
     /// The tracks that the next pass writes in each bar of the phrase.
@@ -161,12 +203,11 @@ impl Builder {
             written.iter().map(|tracks| !tracks).collect()
         };
         let mut takes = self.phrase.takes.clone();
-        if let Some(pass) = self.passes.get(self.next_pass) {
-            self.each_written(written, |idx, _, _| takes.get_mut(idx).into_iter().for_each(|take| *take = pass.take));
-        }
+        let next_take = self.next_take();
+        self.each_written(written, |idx, _, _| takes.get_mut(idx).into_iter().for_each(|take| *take = next_take));
         let view = View {
             bar: self.next_bar,
-            take: self.passes.first().map_or(self.spec.take, |first| first.take),
+            take: if self.next_pass == 0 { next_take } else { self.phrase.shared_take },
             takes: &takes,
             previous: &previous,
             n_before: u32::try_from(before.len() / n_bar_cells).unwrap_or(0),
@@ -190,23 +231,26 @@ impl Builder {
         (usize::from(self.layout.n_steps) * self.layout.n_cells()).max(1)
     }
 
-    /// Takes the new logits of what is written; all others stay as they were, to the last bit.
-    fn take_over(&mut self, written: &[u16], logits: &[i8]) {
+    /// The phrase with the new logits of what is written; all others are as they were, to the last bit.
+    fn with(&self, written: &[u16], logits: &[i8]) -> Phrase {
         let (n_steps, n_cells) = (usize::from(self.layout.n_steps), self.layout.n_cells());
-        let take = self.passes.get(self.next_pass).map_or(self.spec.take, |pass| pass.take);
+        let take = self.next_take();
         let on = greedy(&self.layout, logits);
-        let mut places = Vec::new();
-        self.each_written(written, |idx, bar_idx, track_idx| places.push((idx, bar_idx, track_idx)));
-        for (idx, bar_idx, track_idx) in places {
+        let mut phrase = self.phrase.clone();
+        if self.next_pass == 0 {
+            phrase.shared_take = take;
+        }
+        self.each_written(written, |idx, bar_idx, track_idx| {
             for step in 0..n_steps {
                 let first = (bar_idx * n_steps + step) * n_cells;
                 let cells = self.layout.cells_of(track_idx);
                 let range = first + cells.start..first + cells.end;
-                copy(&mut self.phrase.logits, logits, range.clone());
-                copy(&mut self.phrase.on, &on, range);
+                copy(&mut phrase.logits, logits, range.clone());
+                copy(&mut phrase.on, &on, range);
             }
-            self.phrase.takes.get_mut(idx).into_iter().for_each(|t| *t = take);
-        }
+            phrase.takes.get_mut(idx).into_iter().for_each(|t| *t = take);
+        });
+        phrase
     }
 
     /// A phrase with nothing in it but what is given, at the start of its chain without a history.
@@ -227,6 +271,7 @@ impl Builder {
             logits: on.iter().map(|on| if *on == 1 { i8::MAX } else { i8::MIN }).collect(),
             on,
             takes: vec![take; n_bars * self.layout.tracks.len()],
+            shared_take: take,
         };
         self.next_pass = 0;
     }
@@ -625,6 +670,50 @@ pub(crate) mod tests {
         assert_eq!(bars(&chain), bars(&build(&mut fake, &PatternSpec { take: 9, ..spec() }, 0, 4, |_| ()).unwrap()));
         let refused = build(&mut fake, &PatternSpec { takes: vec![bass(5)], ..spec() }, 0, 4, |_| ());
         assert!(matches!(refused, Err(GenerateError::Takes { .. })));
+    }
+
+    #[test]
+    fn of_several_candidates_the_one_with_the_fewest_faults_is_kept() {
+        // One phrase of two bars: each candidate alone is what its take writes.
+        let alone = |take| {
+            let pattern = build(&mut Fake::new(small_band()), &PatternSpec { take, ..ask() }, 0, 2, |_| ()).unwrap();
+            let layout = pattern.roll.layout();
+            let chords = [ask().progression.at(0), ask().progression.at(1)];
+            (Faults::of(layout, &greedy(layout, pattern.roll.cells()), &chords).cost(), bars(&pattern))
+        };
+        let mut n_others = 0;
+        for take in 0..20 {
+            let tries: Vec<_> = (0..5).map(|candidate| alone(take_of(take, candidate))).collect();
+            let least = tries.iter().map(|(cost, _)| *cost).fold(f64::INFINITY, f64::min);
+            let first = tries.iter().position(|(cost, _)| *cost == least).unwrap();
+            let mut fake = Fake::new(small_band());
+            let kept = build(&mut fake, &PatternSpec { take, candidates: 5, ..ask() }, 0, 2, |_| ()).unwrap();
+            assert_eq!((bars(&kept), fake.n_calls), (tries[first].1.clone(), 5), "take {take}: candidate {first}");
+            n_others += usize::from(first != 0);
+        }
+        assert!(n_others > 5, "{n_others}");
+    }
+
+    #[test]
+    fn candidates_leave_alone_what_is_not_written_and_bars_keep_their_address() {
+        let spec = PatternSpec { candidates: 3, ..ask() };
+        let before = built(&spec, 9);
+        assert_ne!(before, built(&ask(), 9));
+        let after = built(&PatternSpec { takes: vec![track(2, 0b1_0100, 7)], ..spec.clone() }, 9);
+        for (part, bar) in (0..3).flat_map(|part| (0..9).map(move |bar| (part, bar))) {
+            assert_eq!(before[part][bar] != after[part][bar], part == 1 && [2, 4].contains(&bar), "track {part}, bar {bar}");
+        }
+        let retaken = PatternSpec { takes: vec![track(2, 0b1_0100, 7)], ..spec };
+        let mut fake = Fake::new(small_band());
+        let whole = build(&mut fake, &retaken, 0, 9, |_| ()).unwrap();
+        let part = build(&mut fake, &retaken, 4, 4, |_| ()).unwrap();
+        assert_eq!(bars(&part), bars(&whole)[4..8]);
+        // Two passes over two phrases, one over the others; two of three tries are rejected.
+        let mut builder = Builder::new(&fake, &retaken, 0, 9).unwrap();
+        while !builder.is_done() {
+            builder.step(&mut fake).unwrap();
+        }
+        assert_eq!(builder.n_rejected(), 2 * (5 + 2));
     }
 
     #[test]

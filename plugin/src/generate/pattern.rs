@@ -53,6 +53,19 @@ pub struct PatternSpec {
     /// Another seed on the way to which the noise is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub morph: Option<Morph>,
+    /// Tries at every phrase, of which the best is kept, at most [`MAX_CANDIDATES`](super::candidates::MAX_CANDIDATES); 1 (or 0) for
+    /// the first.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub candidates: u32,
+}
+
+fn one() -> u32 {
+    1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks with a reference")]
+fn is_one(n: &u32) -> bool {
+    *n <= 1
 }
 
 impl Default for PatternSpec {
@@ -68,6 +81,7 @@ impl Default for PatternSpec {
             given: Given::default(),
             takes: Vec::new(),
             morph: None,
+            candidates: 1,
         }
     }
 }
@@ -134,7 +148,8 @@ pub struct Pattern {
 /// Names a pattern: a hash of everything that shapes it, equal on every platform.
 ///
 /// XXH3-64 over the fields in the order of [`PatternSpec`] up to the progression, the model, then the primer: numbers little-endian,
-/// texts after their lengths. What is given, retaken and morphed follows where there is any, so that the others keep their names.
+/// texts after their lengths. What is given, retaken and morphed follows where there is any, then the candidates where there are
+/// several, so that the others keep their names.
 #[must_use]
 pub fn structure_key(spec: &PatternSpec, model: &ModelId) -> u64 {
     let mut bytes = Vec::with_capacity(256);
@@ -152,7 +167,8 @@ pub fn structure_key(spec: &PatternSpec, model: &ModelId) -> u64 {
     for state in &spec.primer {
         bytes.extend_from_slice(&state.to_le_bytes());
     }
-    if !spec.given.is_empty() || !spec.takes.is_empty() || spec.morph.is_some() {
+    let has_several = spec.candidates > 1;
+    if !spec.given.is_empty() || !spec.takes.is_empty() || spec.morph.is_some() || has_several {
         // No state of a primer has this number.
         bytes.extend_from_slice(&u16::MAX.to_le_bytes());
         spec.given.write_key(&mut bytes);
@@ -165,6 +181,10 @@ pub fn structure_key(spec: &PatternSpec, model: &ModelId) -> u64 {
         if let Some(morph) = spec.morph {
             bytes.extend_from_slice(&morph.seed.to_le_bytes());
             bytes.extend_from_slice(&morph.amount.to_bits().to_le_bytes());
+        }
+        if has_several {
+            bytes.extend_from_slice(b"candidates");
+            bytes.extend_from_slice(&spec.candidates.to_le_bytes());
         }
     }
     xxh3_64(&bytes)
@@ -265,6 +285,8 @@ mod tests {
             structure_key(&PatternSpec { takes: vec![Retake { take: 5, ..retake }], ..spec.clone() }, &model),
             structure_key(&PatternSpec { morph: Some(morph), ..spec.clone() }, &model),
             structure_key(&PatternSpec { morph: Some(Morph { amount: 0.5, ..morph }), ..spec.clone() }, &model),
+            structure_key(&PatternSpec { candidates: 2, ..spec.clone() }, &model),
+            structure_key(&PatternSpec { candidates: 3, ..spec.clone() }, &model),
             structure_key(&spec, &ModelId { id: "tinya".into(), sha256: "b".into() }),
         ];
         assert_eq!(keys[0], structure_key(&spec.clone(), &model.clone()));
@@ -272,7 +294,7 @@ mod tests {
         assert_eq!(keys[0], GOLDEN);
         keys.sort_unstable();
         keys.dedup();
-        assert_eq!(keys.len(), 15);
+        assert_eq!(keys.len(), 17);
     }
 
     const GOLDEN: u64 = 9_170_264_675_068_691_604;

@@ -202,6 +202,12 @@ impl StepTrack {
         track
     }
 
+    /// The pitched track of which these pitches begin and sound at each step. **Shape** of both: `(n_steps,)`, bit `n` for pitch `n`.
+    #[must_use]
+    pub fn of_sets(onsets: Vec<u128>, sounding: Vec<u128>) -> Self {
+        Self { onsets, sounding, is_drums: false }
+    }
+
     fn bars(&self) -> impl Iterator<Item = (&[Pitches], &[Pitches])> {
         self.onsets.chunks_exact(BAR_STEPS).zip(self.sounding.chunks_exact(BAR_STEPS))
     }
@@ -308,20 +314,34 @@ impl StepTrack {
 /// The major scale that holds most of the sounding time of these tracks, by its tonic, and how much it holds. `None` of silence.
 #[must_use]
 pub fn best_scale<'a>(tracks: impl IntoIterator<Item = &'a StepTrack>) -> Option<(PitchClass, f64)> {
+    let sum = chroma_of_all(tracks);
+    // Of equal ones the lowest tonic.
+    (0..12).map(PitchClass::of).rev().filter_map(|tonic| Some((tonic, inside(tonic, &sum)?))).max_by(|a, b| a.1.total_cmp(&b.1))
+}
+
+/// How much of the sounding time of these tracks lies in the major scale on a tonic. `None` of silence.
+#[must_use]
+pub fn time_in_scale<'a>(tracks: impl IntoIterator<Item = &'a StepTrack>, tonic: PitchClass) -> Option<f64> {
+    inside(tonic, &chroma_of_all(tracks))
+}
+
+fn chroma_of_all<'a>(tracks: impl IntoIterator<Item = &'a StepTrack>) -> [f64; 12] {
     let mut sum = [0.0; 12];
     for track in tracks {
         for (sum, of_track) in sum.iter_mut().zip(chroma(&track.sounding)) {
             *sum += of_track;
         }
     }
-    let total: f64 = sum.iter().sum();
-    let inside = |tonic: i32| -> f64 {
-        let is_in = |class: i32| SCALE.classes() & (1 << (class - tonic).rem_euclid(12)) != 0;
-        (0..12).zip(&sum).filter(|(class, _)| is_in(*class)).map(|(_, weight)| weight).sum()
-    };
-    // Of equal ones the lowest tonic.
-    let best = (0..12).map(|tonic| (tonic, inside(tonic))).rev().max_by(|a, b| a.1.total_cmp(&b.1))?;
-    (total > 0.0).then(|| (PitchClass::of(best.0), best.1 / total))
+    sum
+}
+
+/// Share of the weights that lie in the major scale on a tonic.
+fn inside(tonic: PitchClass, chroma: &[f64; 12]) -> Option<f64> {
+    let tonic = i32::from(tonic.number());
+    let is_in = |class: i32| SCALE.classes() & (1 << (class - tonic).rem_euclid(12)) != 0;
+    let total: f64 = chroma.iter().sum();
+    let within: f64 = (0..12).zip(chroma).filter(|(class, _)| is_in(*class)).map(|(_, weight)| weight).sum();
+    (total > 0.0).then(|| within / total)
 }
 
 fn classes_used(chroma: &[f64; 12]) -> f64 {

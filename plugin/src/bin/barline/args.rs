@@ -3,7 +3,7 @@
 use crate::lanes::LaneArgs;
 use barline::{
     export::npz::DEFAULT_RESOLUTION,
-    generate::Morph,
+    generate::{Morph, candidates::MAX_CANDIDATES},
     music::{
         chord::Progression,
         note::Channel,
@@ -131,6 +131,9 @@ pub struct GenerateArgs {
     /// Go from the seed towards another: its number, then how far, from 0 to 1, such as 7:0.5
     #[arg(long, value_name = "SEED:AMOUNT", value_parser = morph)]
     pub morph: Option<Morph>,
+    /// Tries at every phrase, of which the one with the fewest faults is kept: silence, notes out of range or key, bars repeated
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = value_parser!(u32).range(1..=i64::from(MAX_CANDIDATES)))]
+    pub candidates: u32,
     /// Standard MIDI File to write
     #[arg(long, short, default_value = "generated.mid", value_name = "FILE")]
     pub output: PathBuf,

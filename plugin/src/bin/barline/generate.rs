@@ -10,7 +10,7 @@ use crate::{
 use barline::{
     export::{self, ExportError, files::Outputs},
     generate::{
-        Generator, Manifest, ModelProvider, Morph, Pattern, PatternSpec, Retake, Span, build, manifest::Encoding,
+        Builder, Generator, Manifest, ModelProvider, Morph, Pattern, PatternSpec, Retake, Span, manifest::Encoding,
         pattern::MAX_PATTERN_BARS, primer_states,
     },
     inference::Library,
@@ -78,6 +78,7 @@ impl Plan {
             given: self.accompanied.as_ref().map(|song| song.given.clone()).unwrap_or_default(),
             takes: self.takes.clone(),
             morph: args.morph,
+            candidates: args.candidates,
         }
     }
 }
@@ -102,6 +103,8 @@ struct Provenance<'a> {
     rerolls: &'a [Retake],
     #[serde(skip_serializing_if = "Option::is_none")]
     morph: Option<Morph>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    candidates: Option<u32>,
     parameters: Parameters<'a>,
 }
 
@@ -180,7 +183,7 @@ pub fn run(args: &GenerateArgs) -> Result<(), CliError> {
     }
     let bar = progress_bar(args, &seeds, plan.bars);
     let started = Instant::now();
-    let mut n_notes = 0;
+    let (mut n_notes, mut n_rejected) = (0, 0);
     for (n_done, seed) in (0_u32..).zip(seeds.iter()) {
         let spec = plan.spec(args, seed);
         let on_bars = |n| {
@@ -188,7 +191,8 @@ pub fn run(args: &GenerateArgs) -> Result<(), CliError> {
                 bar.set_position(u64::from(n))
             }
         };
-        let pattern = build_long(generator.as_mut(), &spec, plan.bars, on_bars)?;
+        let (pattern, rejected) = build_long(generator.as_mut(), &spec, plan.bars, on_bars)?;
+        n_rejected += u64::from(rejected);
         let song = song(args, &plan, generator.as_ref(), &pattern);
         n_notes += song.tracks.iter().map(|t| t.notes.len()).sum::<usize>();
         write(args, &plan, generator.as_ref(), &spec, &song, &paths_of(seed)).map_err(|source| match (in_many, source) {
@@ -203,8 +207,9 @@ pub fn run(args: &GenerateArgs) -> Result<(), CliError> {
     if !args.quiet {
         let what = if in_many { format!("{} pieces", seeds.len()) } else { list(&paths_of(args.seed).all()) };
         let (manifest, backend) = (generator.manifest(), generator.backend());
+        let rejected = if n_rejected > 0 { format!("; {n_rejected} candidates rejected") } else { String::new() };
         println!(
-            "{what}: {n_notes} notes in {} bars by {} {} ({}, {}) in {:.2} s",
+            "{what}: {n_notes} notes in {} bars by {} {} ({}, {}) in {:.2} s{rejected}",
             u64::from(plan.bars) * u64::from(seeds.len()),
             manifest.id,
             manifest.version,
@@ -281,21 +286,28 @@ fn default_model(args: &GenerateArgs, library: &Library) -> String {
     if needs_band { BAND.into() } else { library.default_model().to_owned() }
 }
 
-/// A pattern of any length, built in pieces: bars do not depend on which are asked for together.
+/// A pattern of any length, built in pieces: bars do not depend on which are asked for together. With it, how many candidates were
+/// rejected.
 fn build_long(
     generator: &mut dyn Generator,
     spec: &PatternSpec,
     n_bars: u32,
     mut on_bars: impl FnMut(u32),
-) -> Result<Pattern, CliError> {
+) -> Result<(Pattern, u32), CliError> {
     let mut whole: Option<(Pattern, Vec<i8>)> = None;
-    let mut first = 0;
+    let (mut first, mut n_rejected) = (0, 0);
     while first < n_bars.min(MAX_BARS) {
         let n = (n_bars - first).min(BUILD_BARS);
-        let part = build(generator, spec, first, n, |ready| on_bars(first + ready))?;
+        let mut builder = Builder::new(generator, spec, first, n)?;
+        while !builder.is_done() {
+            builder.step(generator)?;
+            on_bars(first + builder.n_ready());
+        }
+        n_rejected += builder.n_rejected();
+        let part = builder.finish()?;
         match &mut whole {
             Some((_, cells)) => cells.extend_from_slice(part.roll.cells()),
-            None if n == n_bars => return Ok(part),
+            None if n == n_bars => return Ok((part, n_rejected)),
             None => {
                 let cells = part.roll.cells().to_vec();
                 whole = Some((part, cells));
@@ -308,7 +320,7 @@ fn build_long(
     let n = usize::try_from(n_bars).unwrap_or(usize::MAX);
     let roll = LogitRoll::from_cells(pattern.roll.layout().clone(), n, cells.into())
         .map_err(|source| barline::generate::GenerateError::Roll { model: pattern.model.id.clone(), source })?;
-    Ok(Pattern { roll, ..pattern })
+    Ok((Pattern { roll, ..pattern }, n_rejected))
 }
 
 fn song(args: &GenerateArgs, plan: &Plan, generator: &dyn Generator, pattern: &Pattern) -> Song {
@@ -391,6 +403,7 @@ fn write(
         accompanied: plan.accompanied.as_ref().map(|song| song.lane.as_str()),
         rerolls: &spec.takes,
         morph: spec.morph,
+        candidates: (spec.candidates > 1).then_some(spec.candidates),
         parameters: Parameters {
             temperature: args.temperature,
             threshold: args.threshold,
