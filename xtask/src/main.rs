@@ -20,6 +20,9 @@ const USAGE: &str = "Usage: cargo xtask <task>
   install             bundle in release and copy into the user's plug-in folders
   demo                bundle in release, play eight bars of the bundle in a headless host:
                       barline-demo.mid, barline-demo.png, and a summary
+  measure [MODEL] [N] bundle in release, and measure in a headless host: start-up, memory and idle
+                      time of N instances (50) of a model (band), notes at places never visited,
+                      all N playing at once
   test                everything that CI runs
   runtime [--gpu]     bring ONNX Runtime by pip or npm to where Barline looks for it (optional)
   packages            check the system packages, and install them on Debian or Ubuntu as root";
@@ -42,7 +45,7 @@ fn run() -> Result<()> {
     match task.as_str() {
         "bundle" => bundle::run(rest).map(drop),
         "install" => no_arguments(&task, &rest).and_then(|()| install::run()),
-        "demo" => demo::run(&rest),
+        "demo" | "measure" => demo::run(&task, &rest),
         "test" => no_arguments(&task, &rest).and_then(|()| test::run()),
         "runtime" => runtime::run(rest),
         "packages" => no_arguments(&task, &rest).and_then(|()| packages::require(packages::EVERYTHING)),

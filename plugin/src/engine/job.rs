@@ -31,6 +31,8 @@ pub(super) struct Job {
     n_rejected: u32,
     /// Units of the last delivery, `start..end`.
     delivered: std::ops::Range<u32>,
+    /// The unit of which a beginning was delivered, and its bars.
+    begun: Option<(u32, u32)>,
     /// A first delivery with the rest of the pattern before went out (live chords).
     patched: bool,
 }
@@ -48,6 +50,7 @@ impl Job {
             builder: None,
             n_rejected: 0,
             delivered: 0..0,
+            begun: None,
             patched: false,
             wanted,
         };
@@ -161,13 +164,28 @@ impl Job {
             return self.patch(n_bars, before);
         }
         self.forget(current);
-        let window = self.window(current)?;
+        let Some(window) = self.window(current) else { return self.beginning(current, playhead) };
         if window == self.delivered {
             return None;
         }
         self.delivered = window.clone();
         let cells = self.units.range(window.clone()).flat_map(|(_, cells)| cells.iter().copied()).collect();
         self.pattern(window.start * self.unit_bars, (window.end - window.start) * self.unit_bars, cells)
+    }
+
+    /// After a jump to a place without music: the bars of its unit that are ready, as soon as the one that plays is, and one more, into
+    /// which a note may reach.
+    fn beginning(&mut self, unit: u32, playhead: Playhead) -> Option<Pattern> {
+        let (of, builder) = self.builder.as_ref()?;
+        let first_bar = unit * self.unit_bars;
+        let n_bars = builder.n_ready();
+        if *of != unit || n_bars < self.bar(playhead) - first_bar + 2 || self.begun == Some((unit, n_bars)) {
+            return None;
+        }
+        let cells = builder.ready_cells().into();
+        self.begun = Some((unit, n_bars));
+        self.delivered = 0..0;
+        self.pattern(first_bar, n_bars, cells)
     }
 
     /// A chord played live is wanted at the next sixteenth: as soon as the chain that plays is there, it goes out amid the bars

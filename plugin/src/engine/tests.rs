@@ -184,6 +184,33 @@ fn an_endless_pattern_stays_ahead_of_the_playhead() {
 }
 
 #[test]
+fn after_a_jump_the_music_is_there_before_its_chain_is_whole() {
+    let endless = PatternSpec { span: Span::Endless, ..spec() };
+    let mut manifest = tiny();
+    manifest.chain_bars = 8;
+    let mut fake = Fake::new(manifest);
+    let whole = build_pattern(&mut fake, &endless, 96, 8, |_| ()).unwrap();
+    let wanted = Wanted { key: 71, spec: endless.clone(), model: String::new(), takeover: Takeover::BarLine, saved: None };
+    let mut job = job::Job::new(wanted, endless, &fake);
+    // The third bar of the chain that begins with bar 96 plays.
+    let playhead = Playhead { bar: 98, playing: true, ..Playhead::default() };
+    let mut sizes = Vec::new();
+    for _ in 0..8 {
+        let (unit, distance) = job.next(playhead).unwrap();
+        assert_eq!((unit, distance), (12, 0));
+        job.step(unit, &mut fake).unwrap();
+        if let Some(pattern) = job.delivery(playhead, None) {
+            assert_eq!((pattern.key, pattern.first_bar), (71, 96));
+            assert_eq!(pattern.roll.cells(), cells_of(&whole, 96, n_bars(&pattern)));
+            sizes.push(n_bars(&pattern));
+        }
+        assert_eq!(job.delivery(playhead, None).map(|p| p.first_bar), None, "nothing is delivered twice");
+    }
+    assert_eq!(sizes, [4, 5, 6, 7, 8]);
+    assert_eq!(job.readiness(playhead), Readiness::Ready);
+}
+
+#[test]
 fn a_refused_model_is_reported_and_the_default_plays() {
     let engine = Engine::start(Box::new(Provider::default()));
     let (port, hand) = (Arc::new(Port::new()), Hand::new(spec()));

@@ -120,6 +120,12 @@ impl Builder {
         self.next_bar.saturating_sub(self.first_bar).min(self.n_bars)
     }
 
+    /// The cells of these bars, `(n_ready, n_steps, n_cells)`.
+    #[must_use]
+    pub fn ready_cells(&self) -> &[i8] {
+        &self.cells
+    }
+
     /// Whether all bars are there.
     #[must_use]
     pub fn is_done(&self) -> bool {
