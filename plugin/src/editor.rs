@@ -1,36 +1,42 @@
 //! The editor: one egui page over a plain view model. Runs on the window's thread; reads the parameters, the engine's status and
 //! the port, changes parameters through the host and settings through [`Saved`](crate::params::Saved).
 
+mod camera;
 mod controls;
+mod lanes;
 mod roll;
+mod roll_model;
+mod theme;
 pub mod view_model;
+mod widgets;
 
 use crate::{
-    engine::{Port, Registration},
+    engine::{Port, Status},
     music::time::TimeSignature,
     params::{BarlineParams, ChordSource},
 };
-use egui::{Align, Color32, Layout, RichText, Ui};
+use egui::{Align, CentralPanel, Color32, Layout, Panel, RichText, Role, Theme, Ui, WidgetInfo};
 use nice_plug::{
     context::gui::GuiContext,
     editor::dpi::LogicalSize,
-    prelude::{Param, ParamSetter},
+    prelude::{Param, ParamSetter, ResizeHint},
 };
 use nice_plug_egui::{
-    EguiEditor, EguiEditorState, EguiNiceSettings, Frame, NiceEguiApp, RepaintNotifier, baseview::HandlerError,
-    create_egui_editor,
+    EguiEditor, EguiEditorState, EguiNiceSettings, Frame, GlConfig, GraphicsConfig, NiceEguiApp, RepaintNotifier,
+    baseview::HandlerError, create_egui_editor,
 };
-use std::{
-    sync::{Arc, Weak},
-    time::Duration,
-};
+use roll::Roll;
+use std::{sync::Arc, time::Duration};
+use theme::Palette;
 pub use view_model::ModelChoice;
 use view_model::{Tone, ViewModel};
+use widgets::NOTE_SIZE;
 
-/// Size of the page, in logical points.
-const SIZE: LogicalSize<f32> = LogicalSize { width: 880.0, height: 740.0 };
+/// Size of the page before it is changed, and the least one, in logical points.
+const SIZE: LogicalSize<f32> = LogicalSize { width: 1060.0, height: 820.0 };
+const MIN_SIZE: LogicalSize<f32> = LogicalSize { width: 960.0, height: 700.0 };
 /// Time between two frames while something moves.
-const MOVING: Duration = Duration::from_millis(33);
+const MOVING: Duration = Duration::from_millis(16);
 /// Time between two frames while nothing does.
 const STILL: Duration = Duration::from_millis(250);
 
@@ -40,8 +46,10 @@ pub struct Instance {
     pub params: Arc<BarlineParams>,
     /// Where the player is.
     pub port: Arc<Port>,
-    /// The engine's view; gone when the plugin is.
-    pub registration: Weak<Registration>,
+    /// The engine's view.
+    pub status: Box<dyn Fn() -> Status + Send + Sync>,
+    /// Has the engine look at what changed.
+    pub nudge: Box<dyn Fn() + Send + Sync>,
     /// The host's meter.
     pub meter: Box<dyn Fn() -> TimeSignature + Send + Sync>,
     /// Ends every note that sounds.
@@ -52,9 +60,12 @@ pub struct Instance {
 
 /// The editor of an instance.
 pub fn create(instance: Instance) -> Option<EguiEditor<Page>> {
-    let settings = EguiNiceSettings::new().with_tile("Barline");
-    let page = Page { instance, gui: None, view: ViewModel::default(), draft: None };
-    create_egui_editor(EguiEditorState::from_size(SIZE, 1.0), RepaintNotifier::new(), settings, page)
+    let resizing = ResizeHint::resizable().with_min_logical_size(MIN_SIZE);
+    let gl_config = GlConfig { depth_bits: 0, stencil_bits: 0, ..GlConfig::default() };
+    // There are no gradients to dither, and where software draws it doubles the cost of a pixel.
+    let graphics = GraphicsConfig { gl_config, dithering: false, ..GraphicsConfig::default() };
+    let settings = EguiNiceSettings::new().with_tile("Barline").with_resize_hint(resizing).with_graphics_config(graphics);
+    create_egui_editor(EguiEditorState::from_size(SIZE, 1.0), RepaintNotifier::new(), settings, Page::new(instance))
 }
 
 /// The page: views and what they need between two frames.
@@ -62,25 +73,23 @@ pub struct Page {
     instance: Instance,
     gui: Option<GuiContext>,
     view: ViewModel,
+    roll: Roll,
+    theme: Theme,
     /// The progression while it is typed and cannot be read, or has the focus.
     draft: Option<String>,
 }
 
 impl NiceEguiApp for Page {
     fn build(&mut self, egui: egui::Context, gui: GuiContext, _frame: &mut Frame) -> Result<(), HandlerError> {
-        style(&egui);
+        self.open(&egui);
         self.gui = Some(gui);
-        self.view.models = (self.instance.models)();
         Ok(())
     }
 
-    fn ui(&mut self, ui: &mut Ui, _frame: &mut Frame) {
+    fn ui(&mut self, ui: &mut Ui, frame: &mut Frame) {
         let Some(gui) = self.gui.clone() else { return };
-        let status = self.instance.registration.upgrade().map(|registration| registration.status()).unwrap_or_default();
-        self.view.update(&self.instance, &status);
-        let setter = gui.param_setter();
-        egui::CentralPanel::default().show(ui, |ui| self.page(ui, &setter));
-        ui.ctx().request_repaint_after(if self.view.is_moving { MOVING } else { STILL });
+        frame.set_clear_color(Palette::of(ui).ground());
+        self.show(ui, &gui.param_setter());
     }
 
     fn editor_closed(&mut self) {
@@ -88,86 +97,91 @@ impl NiceEguiApp for Page {
     }
 }
 
-fn style(egui: &egui::Context) {
-    egui.set_theme(egui::Theme::Dark);
-    egui.all_styles_mut(|style| {
-        style.spacing.item_spacing = egui::vec2(8.0, 6.0);
-        style.visuals.panel_fill = Color32::from_rgb(0x1b, 0x1d, 0x22);
-        style.visuals.override_text_color = Some(Color32::from_rgb(0xd8, 0xda, 0xdf));
-        style.visuals.selection.bg_fill = ACCENT.gamma_multiply(0.7);
-    });
-}
-
-/// The page's accent: notes, filled sliders.
-const ACCENT: Color32 = Color32::from_rgb(0x4f, 0x9d, 0xd9);
-/// The lanes' own colours.
-const LANES: [Color32; 5] = [
-    Color32::from_rgb(0xe0, 0x7a, 0x5f),
-    Color32::from_rgb(0xb5, 0x8b, 0xe0),
-    ACCENT,
-    Color32::from_rgb(0x6f, 0xc2, 0x8b),
-    Color32::from_rgb(0xe3, 0xc2, 0x5c),
-];
-
-/// The colour of a lane among `n_lanes`; a melody has the accent.
-fn lane_colour(lane_idx: usize, n_lanes: usize) -> Color32 {
-    if n_lanes <= 1 { ACCENT } else { LANES.get(lane_idx).copied().unwrap_or(FAINT) }
-}
-
-/// Size of hints and messages.
-const NOTE_SIZE: f32 = 11.5;
-/// Secondary text.
-const FAINT: Color32 = Color32::from_rgb(0x8a, 0x8f, 0x99);
-
-fn colour(tone: Tone) -> Color32 {
-    match tone {
-        Tone::Good => Color32::from_rgb(0x63, 0xc7, 0x7c),
-        Tone::Busy => Color32::from_rgb(0xe0, 0xb0, 0x4a),
-        Tone::Bad => Color32::from_rgb(0xe8, 0x6a, 0x5c),
-        Tone::Plain => FAINT,
-    }
-}
-
 impl Page {
-    fn page(&mut self, ui: &mut Ui, setter: &ParamSetter) {
-        self.header(ui, setter);
-        ui.separator();
-        self.source_rows(ui, setter);
-        roll::show(ui, &self.view);
-        ui.add_space(2.0);
-        controls::lanes(ui, &self.instance.params, &self.view.lanes, setter);
-        controls::show(ui, &self.instance.params, setter);
-        ui.with_layout(Layout::bottom_up(Align::Min), |ui| self.messages(ui));
+    /// The page of an instance.
+    #[must_use]
+    pub fn new(instance: Instance) -> Self {
+        let (view, roll) = (ViewModel::default(), Roll::default());
+        Self { instance, gui: None, view, roll, theme: Theme::Dark, draft: None }
+    }
+
+    /// Prepares for a window.
+    pub fn open(&mut self, egui: &egui::Context) {
+        theme::set_up(egui, self.theme);
+        self.view.models = (self.instance.models)();
+    }
+
+    /// A frame of the page.
+    pub fn show(&mut self, ui: &mut Ui, setter: &ParamSetter) {
+        self.view.update(&self.instance, &(self.instance.status)());
+        // The window is cleared in the panels' colour; painting it again would cost as much as everything else where software draws.
+        let bare = egui::Frame::side_top_panel(ui.style()).fill(Color32::TRANSPARENT);
+        Panel::top("source").frame(bare).show(ui, |ui| {
+            self.header(ui, setter);
+            self.source_rows(ui, setter);
+        });
+        Panel::bottom("controls").frame(bare).show(ui, |ui| {
+            ui.add_space(2.0);
+            lanes::show(ui, &self.instance.params, &self.view.lanes, setter);
+            controls::show(ui, &self.instance.params, setter);
+            self.messages(ui);
+        });
+        CentralPanel::default().frame(bare).show(ui, |ui| {
+            self.roll_bar(ui);
+            self.roll.show(ui, &self.view);
+        });
+        ui.ctx().request_repaint_after(if self.view.is_moving { MOVING } else { STILL });
+    }
+
+    fn roll_bar(&mut self, ui: &mut Ui) {
+        ui.horizontal(|ui| {
+            ui.checkbox(&mut self.view.shows_almost, "What almost played").on_hover_text(
+                "Shows the notes below the threshold, by their probability: for learning, and to find the threshold",
+            );
+            ui.checkbox(&mut self.roll.follows, "Follow").on_hover_text("Keeps the playhead in sight");
+            let hint = "Wheel and drag scroll, Ctrl+wheel zooms time, Ctrl+Shift+wheel pitches, double-click shows all";
+            ui.label(RichText::new(hint).size(NOTE_SIZE).color(Palette::of(ui).faint));
+        });
     }
 
     fn header(&mut self, ui: &mut Ui, setter: &ParamSetter) {
+        let palette = Palette::of(ui);
         ui.horizontal(|ui| {
             ui.label(RichText::new("Barline").size(20.0).strong());
-            ui.label(RichText::new(env!("CARGO_PKG_VERSION")).color(FAINT));
+            ui.label(RichText::new(env!("CARGO_PKG_VERSION")).color(palette.faint));
             ui.add_space(12.0);
             let readiness = &self.view.readiness;
             let (dot, _) = ui.allocate_exact_size(egui::vec2(10.0, 10.0), egui::Sense::hover());
-            ui.painter().circle_filled(dot.center(), 4.5, colour(readiness.tone));
+            ui.painter().circle_filled(dot.center(), 4.5, palette.tone(readiness.tone));
             ui.label(RichText::new(&readiness.text));
             ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
                 let panic = ui.button("Panic").on_hover_text("End every note that sounds now");
                 if panic.clicked() {
                     (self.instance.panic)();
                 }
-                controls::toggle(ui, &self.instance.params.bypass, setter);
+                widgets::switch(ui, &self.instance.params.bypass, "Bypass", setter, "Silence; what sounds is ended.");
+                let (other, name) = match self.theme {
+                    Theme::Dark => (Theme::Light, "Light"),
+                    Theme::Light => (Theme::Dark, "Dark"),
+                };
+                if ui.button(name).on_hover_text("Dark text on light ground, or light on dark").clicked() {
+                    self.theme = other;
+                    ui.ctx().set_theme(other);
+                }
             });
         });
     }
 
     fn source_rows(&mut self, ui: &mut Ui, setter: &ParamSetter) {
+        let palette = Palette::of(ui);
         ui.horizontal(|ui| {
-            controls::label(ui, "Model");
+            widgets::label(ui, "Model");
             self.model_choice(ui, setter);
-            ui.label(RichText::new(&self.view.engine).color(FAINT)).on_hover_text(&self.view.engine_details);
+            ui.label(RichText::new(&self.view.engine).color(palette.faint)).on_hover_text(&self.view.engine_details);
         });
         ui.horizontal(|ui| {
-            controls::label(ui, "Chords");
-            controls::choice(ui, &self.instance.params.chord_source, setter, 150.0);
+            widgets::label(ui, "Chords");
+            widgets::choice(ui, &self.instance.params.chord_source, setter, 150.0);
             if self.instance.params.chord_source.value() == ChordSource::Midi {
                 let heard = self.view.heard.as_deref().unwrap_or("none yet: hold a chord at the MIDI input");
                 ui.label(format!("Chord heard: {heard}"));
@@ -182,8 +196,8 @@ impl Page {
             }
         };
         ui.horizontal(|ui| {
-            controls::label(ui, "");
-            ui.label(RichText::new(text).size(NOTE_SIZE).color(colour(tone)));
+            widgets::label(ui, "");
+            ui.label(RichText::new(text).size(NOTE_SIZE).color(Palette::of(ui).tone(tone)));
         });
     }
 
@@ -192,13 +206,15 @@ impl Page {
         let current = saved.snapshot().settings.model;
         let name = self.view.models.iter().find(|m| m.id == current).map_or(current.as_str(), |m| m.name.as_str());
         let mut chosen = None;
-        egui::ComboBox::from_id_salt("model").selected_text(name).width(150.0).show_ui(ui, |ui| {
+        let list = egui::ComboBox::from_id_salt("model").selected_text(name).width(150.0);
+        let shown = list.show_ui(ui, |ui| {
             for model in &self.view.models {
                 if ui.selectable_label(model.id == current, &model.name).on_hover_text(&model.about).clicked() {
                     chosen = Some(model.id.clone());
                 }
             }
         });
+        shown.response.widget_info(|| WidgetInfo::labeled(Role::ComboBox, true, "Model"));
         if let Some(id) = chosen.filter(|id| *id != current) {
             // A model name cannot make the progression wrong.
             let _ = saved.change(|settings| settings.model = id);
@@ -214,6 +230,7 @@ impl Page {
             .font(egui::TextStyle::Monospace)
             .hint_text("C | Am | F | G");
         let response = ui.add(edit);
+        response.widget_info(|| WidgetInfo::labeled(Role::TextInput, true, "Progression"));
         if response.changed() {
             let result = saved.change(|settings| settings.progression.clone_from(&text));
             self.view.progression_error = result.as_ref().err().map(ToString::to_string);
@@ -233,17 +250,14 @@ impl Page {
     /// Tells the host that the project has changed: nice-plug 0.4.2 does so for parameters only.
     fn settings_changed(&self, setter: &ParamSetter) {
         let take = &self.instance.params.take;
-        setter.begin_set_parameter(take);
-        setter.set_parameter(take, take.unmodulated_plain_value());
-        setter.end_set_parameter(take);
-        if let Some(registration) = self.instance.registration.upgrade() {
-            registration.nudge();
-        }
+        widgets::set(take, take.unmodulated_plain_value(), setter);
+        (self.instance.nudge)();
     }
 
     fn messages(&self, ui: &mut Ui) {
-        for message in self.view.messages.iter().rev() {
-            ui.label(RichText::new(&message.text).size(NOTE_SIZE).color(colour(message.tone)));
+        let palette = Palette::of(ui);
+        for message in &self.view.messages {
+            ui.label(RichText::new(&message.text).size(NOTE_SIZE).color(palette.tone(message.tone)));
         }
     }
 }

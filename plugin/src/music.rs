@@ -7,6 +7,7 @@ pub mod harmony;
 pub mod metrics;
 pub mod noise;
 pub mod note;
+pub mod percussion;
 pub mod roll;
 pub mod scale;
 pub mod smf;

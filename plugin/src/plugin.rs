@@ -323,10 +323,17 @@ impl Plugin for Barline {
     fn editor(&mut self, executor: AsyncExecutor<Self>) -> Option<Self::Editor> {
         self.send_fence = Some(Box::new(move || executor.execute_background(Fence)));
         let (with_meter, with_panic) = (Arc::clone(&self.shared), Arc::clone(&self.shared));
+        // The plugin may be gone before its editor is.
+        let (with_status, with_nudge) = (Arc::downgrade(&self.registration), Arc::downgrade(&self.registration));
         crate::editor::create(crate::editor::Instance {
             params: Arc::clone(&self.shared.params),
             port: Arc::clone(&self.shared.port),
-            registration: Arc::downgrade(&self.registration),
+            status: Box::new(move || with_status.upgrade().map(|registration| registration.status()).unwrap_or_default()),
+            nudge: Box::new(move || {
+                if let Some(registration) = with_nudge.upgrade() {
+                    registration.nudge();
+                }
+            }),
             meter: Box::new(move || with_meter.meter()),
             panic: Box::new(move || {
                 with_panic.panics.fetch_add(1, Ordering::Relaxed);

@@ -1,7 +1,10 @@
 //! What the editor shows, as plain data: texts, tones, notes, a playhead. Made anew from the engine's status, the port and the
 //! parameters before every frame; knows nothing of egui.
 
-use super::Instance;
+use super::{
+    Instance,
+    roll_model::{self, ENDLESS_BARS, RollView},
+};
 use crate::{
     engine::{Playhead, Readiness, Status},
     generate::{Pattern, Span},
@@ -11,7 +14,7 @@ use crate::{
         time::{Ticks, TimeSignature},
     },
     params::LANE_NAMES,
-    player::{Knobs, Part, render_parts},
+    player::{Knobs, Part},
 };
 use std::{
     sync::Arc,
@@ -20,8 +23,6 @@ use std::{
 
 /// Time for which a count that went up stays on the page.
 const COUNT_SHOWN: Duration = Duration::from_secs(10);
-/// Bars shown of an endless pattern.
-const ENDLESS_BARS: u32 = 8;
 
 /// How something is meant.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -68,32 +69,6 @@ pub struct LaneView {
     pub is_drums: bool,
 }
 
-/// The notes of some bars.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct RollView {
-    /// First bar shown, of the pattern (finite) or the song (endless).
-    pub first_bar: u32,
-    /// Bars shown.
-    pub n_bars: u32,
-    /// Meter.
-    pub meter: TimeSignature,
-    /// Notes by their places in the song, and what plays them.
-    pub notes: Vec<(Part, Note)>,
-    /// Lowest and highest pitch shown.
-    pub pitches: (u8, u8),
-    /// Chord names where they begin.
-    pub chords: Vec<(Ticks, String)>,
-}
-
-impl RollView {
-    /// Where the roll begins and ends.
-    #[must_use]
-    pub fn span(&self) -> (Ticks, Ticks) {
-        let bar = self.meter.bar().0;
-        (Ticks(i64::from(self.first_bar) * bar), Ticks(i64::from(self.first_bar + self.n_bars) * bar))
-    }
-}
-
 /// What the roll was drawn from; equal means that it need not be drawn anew.
 #[derive(Clone, PartialEq)]
 struct RollSource {
@@ -101,6 +76,7 @@ struct RollSource {
     knobs: Knobs,
     meter: TimeSignature,
     first_bar: u32,
+    with_almost: bool,
 }
 
 /// A count that is shown for a while after it went up.
@@ -144,6 +120,10 @@ pub struct ViewModel {
     pub lanes: Vec<LaneView>,
     /// The roll.
     pub roll: RollView,
+    /// Goes up with every change of the roll.
+    pub roll_version: u64,
+    /// What almost played is wanted too.
+    pub shows_almost: bool,
     /// Where the playhead is in the roll, if it is in it.
     pub playhead: Option<Ticks>,
     /// Errors and notices, worst first.
@@ -183,20 +163,31 @@ impl ViewModel {
         };
         // Bypass silences the player, not the picture.
         let knobs = Knobs { muted: false, ..instance.params.knobs() };
-        let source = RollSource { pattern, knobs, meter, first_bar };
+        let source = RollSource { pattern, knobs, meter, first_bar, with_almost: self.shows_almost };
         let is_same = self.source.as_ref().is_some_and(|before| {
             let same_pattern = match (&before.pattern, &source.pattern) {
                 (Some(a), Some(b)) => Arc::ptr_eq(a, b),
                 (None, None) => true,
                 _ => false,
             };
-            same_pattern && before.knobs == knobs && before.meter == meter && before.first_bar == first_bar
+            let rest = |of: &RollSource| (of.knobs, of.meter, of.first_bar, of.with_almost);
+            same_pattern && rest(before) == rest(&source)
         });
         if !is_same {
-            self.roll = source.pattern.as_ref().map_or_else(RollView::default, |p| roll(p, &knobs, meter, first_bar));
+            let view = |p: &Arc<Pattern>| RollView::new(p, &knobs, meter, first_bar, source.with_almost);
+            self.roll = source.pattern.as_ref().map_or_else(RollView::default, view);
+            self.roll_version += 1;
             self.source = Some(source);
         }
         self.playhead = playhead.playing.then(|| self.place(playhead.position)).flatten();
+    }
+
+    /// How likely the model finds a note that is shown.
+    #[must_use]
+    pub fn probability(&self, part: Part, note: &Note) -> Option<f32> {
+        let RollSource { pattern, knobs, meter, .. } = self.source.as_ref()?;
+        let Part::Track(idx) = part else { return None };
+        roll_model::probability(pattern.as_ref()?, knobs, *meter, idx.into(), note)
     }
 
     /// A song position in the roll: the pattern repeats, an endless one does not.
@@ -296,32 +287,6 @@ fn lanes_notice(lanes: &[LaneView]) -> Option<Line> {
         text += &format!("; tracks after the {}th play as the model has them", LANE_NAMES.len());
     }
     Some(Line { text: text + ".", tone: Tone::Plain })
-}
-
-fn roll(pattern: &Pattern, knobs: &Knobs, meter: TimeSignature, first_bar: u32) -> RollView {
-    let n_bars = match pattern.spec.span {
-        Span::Bars(n) => n,
-        Span::Endless => ENDLESS_BARS,
-    };
-    let bar = meter.bar().0;
-    let start = Ticks(i64::from(first_bar) * bar);
-    let mut notes = render_parts(pattern, knobs, meter, first_bar + n_bars);
-    notes.retain(|(_, note)| note.onset >= start);
-    let lowest = notes.iter().map(|(_, n)| n.pitch.number()).min().unwrap_or(57);
-    let highest = notes.iter().map(|(_, n)| n.pitch.number()).max().unwrap_or(72);
-    let mut chords = Vec::new();
-    let mut before = None;
-    for bar_idx in first_bar..first_bar + n_bars {
-        for (half, chord) in (0_i64..).zip(pattern.spec.progression.at(bar_idx)) {
-            let name = chord.map_or_else(|| "N.C.".to_owned(), |c| c.to_string());
-            // A chord is named where it changes, and at every bar line.
-            if half == 0 || before.as_ref() != Some(&name) {
-                chords.push((Ticks(i64::from(bar_idx) * bar + half * bar / 2), name.clone()));
-            }
-            before = Some(name);
-        }
-    }
-    RollView { first_bar, n_bars, meter, notes, pitches: (lowest.saturating_sub(2), (highest + 2).min(127)), chords }
 }
 
 #[cfg(test)]

@@ -1,6 +1,10 @@
 //! What the player's parameters say, as plain values: of everything that plays, and of each lane. Read once per block; any thread.
 
-use crate::music::{note::Channel, scale::Key};
+use crate::music::{
+    note::{Channel, Pitch},
+    roll::TrackKind,
+    scale::Key,
+};
 
 /// Lanes, at most: one per track of a pattern.
 pub const MAX_LANES: usize = 16;
@@ -121,6 +125,19 @@ impl Knobs {
     #[must_use]
     pub fn channel_of(&self, track_idx: usize, n_tracks: usize) -> Channel {
         if self.one_channel || n_tracks <= 1 { self.channel } else { self.lane(track_idx).channel }
+    }
+
+    /// The pitch that sounds where a track has `raw`. Drums keep their pitches, whatever octave and key say.
+    ///
+    /// # Realtime safety
+    /// Audio thread: yes, constant time.
+    #[must_use]
+    pub fn sounding(&self, track_idx: usize, kind: TrackKind, raw: Pitch) -> Pitch {
+        if kind == TrackKind::Onsets {
+            return raw;
+        }
+        let moved = raw.transposed(12 * (i32::from(self.octave) + i32::from(self.lane(track_idx).octave)));
+        self.key.map_or(moved, |key| key.snap(moved))
     }
 
     /// The tracks that play, of a pattern of `n_tracks`: bit `n` is track `n`. A solo or the only lane counts if the pattern has

@@ -12,17 +12,17 @@ use crate::{
         time::{Ticks, TimeSignature},
     },
 };
-use std::collections::HashMap;
+use std::{collections::HashMap, ops::Range};
 
 /// The notes of the first `n_bars` bars of the song, by onset, channel and pitch. What still sounds at the end is closed there.
 #[must_use]
 pub fn render(pattern: &Pattern, knobs: &Knobs, meter: TimeSignature, n_bars: u32) -> Vec<Note> {
-    render_parts(pattern, knobs, meter, n_bars).into_iter().map(|(_, note)| note).collect()
+    render_parts(pattern, knobs, meter, 0..n_bars).into_iter().map(|(_, note)| note).collect()
 }
 
-/// [`render`] with what plays each note.
+/// [`render`] of some bars of the song, with what plays each note. As after a jump, no note is taken up in its middle.
 #[must_use]
-pub fn render_parts(pattern: &Pattern, knobs: &Knobs, meter: TimeSignature, n_bars: u32) -> Vec<(Part, Note)> {
+pub fn render_parts(pattern: &Pattern, knobs: &Knobs, meter: TimeSignature, bars: Range<u32>) -> Vec<(Part, Note)> {
     let mut notes = Vec::new();
     let mut sounding: HashMap<(Channel, Pitch), (Ticks, Velocity)> = HashMap::new();
     let mut take = |event: Event| match event.kind {
@@ -38,10 +38,10 @@ pub fn render_parts(pattern: &Pattern, knobs: &Knobs, meter: TimeSignature, n_ba
     };
     let mut sequencer = Sequencer::new();
     let bar_ticks = meter.bar().0;
-    for bar in 0..i64::from(n_bars) {
+    for bar in i64::from(bars.start)..i64::from(bars.end) {
         sequencer.run(Some(pattern), knobs, meter, Ticks(bar * bar_ticks), Ticks((bar + 1) * bar_ticks), &mut take);
     }
-    sequencer.release(Ticks(i64::from(n_bars) * bar_ticks), &mut take);
+    sequencer.release(Ticks(i64::from(bars.end) * bar_ticks), &mut take);
     notes.sort_by_key(|(_, note)| (note.onset, note.channel, note.pitch));
     notes
 }

@@ -557,7 +557,6 @@ impl TrackFrame<'_> {
         self.frame.audible & 1_u32.unbounded_shl(u32::from(self.number())) != 0
     }
 
-    /// Drums keep their pitches, whatever octave and key say.
     fn is_drums(&self) -> bool {
         self.layout.kind == TrackKind::Onsets
     }
@@ -678,11 +677,7 @@ impl TrackFrame<'_> {
     }
 
     fn pitch(&self, raw: Pitch) -> Pitch {
-        if self.is_drums() {
-            return raw;
-        }
-        let moved = raw.transposed(12 * (i32::from(self.frame.knobs.octave) + i32::from(self.lane.octave)));
-        self.frame.knobs.key.map_or(moved, |key| key.snap(moved))
+        self.frame.knobs.sounding(self.track_idx, self.layout.kind, raw)
     }
 
     fn velocity(&self, raw: Pitch) -> Velocity {
@@ -975,7 +970,7 @@ mod tests {
         let greedy = lanes(|_| {});
         let wild = Knobs { temperature: 2.0, threshold: 0.35, ..lanes(|l| l.iter_mut().for_each(|lane| lane.density = 2.0)) };
         let of = |pattern: &Pattern, knobs: &Knobs, idx| {
-            let parts = render_parts(pattern, knobs, FOUR(), 4);
+            let parts = render_parts(pattern, knobs, FOUR(), 0..4);
             parts.into_iter().filter(|(part, _)| *part == Part::Track(idx)).map(|(_, note)| note).collect::<Vec<_>>()
         };
         let greedy = Knobs { temperature: 0.0, ..greedy };
@@ -1051,7 +1046,7 @@ mod tests {
         let key: Key = "Gb major".parse().unwrap();
         let moved = Knobs { octave: -2, key: Some(key), ..lanes(|l| l[0].octave = 3) };
         let drums = |knobs: &Knobs| -> Vec<_> {
-            let notes = render_parts(&pattern, knobs, FOUR(), 2).into_iter();
+            let notes = render_parts(&pattern, knobs, FOUR(), 0..2).into_iter();
             notes.filter(|(part, _)| *part == Part::Track(0)).map(|(_, note)| (note.onset, note.pitch)).collect()
         };
         assert!(drums(&moved).len() > 10);
@@ -1063,7 +1058,7 @@ mod tests {
         let pattern = doubtful(4, band(), 4, "N.C.");
         let counts = |knobs: &Knobs| {
             let mut counts = [0; 5];
-            for (part, _) in render_parts(&pattern, knobs, FOUR(), 4) {
+            for (part, _) in render_parts(&pattern, knobs, FOUR(), 0..4) {
                 if let Part::Track(idx) = part {
                     counts[usize::from(idx)] += 1;
                 }

@@ -1,0 +1,398 @@
+//! The editor without a window: its controls are found by their names, used with mouse and keyboard, and change what a host's would.
+#![expect(unsafe_code, reason = "a host sets parameters through raw pointers")]
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
+
+use barline::{
+    editor::{Instance, Page},
+    engine::{Playhead, Port, Readiness, Status},
+    generate::{ModelId, Pattern, PatternSpec, Span},
+    music::{
+        noise::{Address, Purpose},
+        note::Pitch,
+        roll::{LogitRoll, RollLayout, TrackKind, TrackLayout},
+        time::{Ticks, TimeSignature},
+    },
+    params::{BarlineParams, Length},
+};
+use egui::{Key, Modifiers, PointerButton, Pos2, Role, Vec2};
+use egui_kittest::{
+    Harness, Node,
+    kittest::{NodeT, Queryable},
+};
+use nice_plug::{
+    context::gui::GuiContextInner,
+    prelude::{ParamPtr, ParamSetter, PluginApi, PluginState},
+};
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+/// A host that does at once what the editor asks for, and watches the gestures.
+#[derive(Default)]
+struct Host {
+    open: Mutex<HashMap<ParamPtr, u32>>,
+    n_gestures: AtomicU32,
+}
+
+impl GuiContextInner for Host {
+    fn plugin_api(&self) -> PluginApi {
+        PluginApi::Clap
+    }
+
+    unsafe fn raw_begin_set_parameter(&self, param: ParamPtr) {
+        let before = self.open.lock().unwrap().insert(param, 0);
+        assert_eq!(before, None, "a gesture begins in a gesture");
+    }
+
+    unsafe fn raw_set_parameter_normalized(&self, param: ParamPtr, normalized: f32) {
+        *self.open.lock().unwrap().get_mut(&param).expect("a change without a gesture") += 1;
+        // SAFETY: the parameters live as long as the page.
+        unsafe { param._internal_set_normalized_value(normalized) };
+    }
+
+    unsafe fn raw_end_set_parameter(&self, param: ParamPtr) {
+        self.open.lock().unwrap().remove(&param).expect("an end without a gesture");
+        self.n_gestures.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn get_state(&self) -> PluginState {
+        unimplemented!("the editor does not ask for it")
+    }
+
+    fn set_state(&self, _state: PluginState) {
+        unimplemented!("the editor does not set it")
+    }
+
+    fn request_restart(&self) {}
+}
+
+/// The band's tracks with doubtful logits: equal seeds, takes and bars give equal ones.
+fn pattern(params: &BarlineParams, key: u64) -> Pattern {
+    let track = |kind, lowest, n_pitches| TrackLayout {
+        kind,
+        lowest_pitch: Pitch::new(lowest).unwrap(),
+        n_pitches,
+        merge_repeats: false,
+    };
+    let tracks = vec![
+        track(TrackKind::Onsets, 36, 35),
+        track(TrackKind::OneOfN, 28, 30),
+        track(TrackKind::OnsetSustain, 40, 44),
+        track(TrackKind::OnsetSustain, 40, 44),
+        track(TrackKind::OnsetSustain, 48, 40),
+    ];
+    let layout = RollLayout { n_steps: 16, tracks };
+    let Span::Bars(n_bars) = params.length.value().span() else { unimplemented!("only finite patterns are asked for") };
+    let (seed, take) = (params.seed.value().unsigned_abs(), params.take.value().unsigned_abs());
+    let mut cells = Vec::new();
+    for step in 0..u16::try_from(n_bars).unwrap() * 16 {
+        for (number, track) in (0_u16..).zip(&layout.tracks) {
+            for index in 0..u32::try_from(track.n_cells()).unwrap() {
+                let draw = Address { seed, take, track: number, bar: (step / 16).into(), step: step % 16, index }
+                    .uniform(Purpose::Latent);
+                let is_onset = index < u32::from(track.n_pitches);
+                let range = match (track.kind, is_onset) {
+                    (TrackKind::OneOfN, true) => (-60.0, 0.0),
+                    (TrackKind::OneOfN, false) => (-10.0, 40.0),
+                    (_, true) => (-100.0, -20.0),
+                    (_, false) => (-20.0, 60.0),
+                };
+                #[expect(clippy::cast_possible_truncation, reason = "within the range")]
+                cells.push((range.0 + draw * (range.1 - range.0)) as i8);
+            }
+        }
+    }
+    let roll = LogitRoll::from_cells(layout, usize::try_from(n_bars).unwrap(), cells.into()).unwrap();
+    let spec =
+        PatternSpec { seed, take, span: Span::Bars(n_bars), progression: "C | Am F".parse().unwrap(), ..PatternSpec::default() };
+    let model = ModelId { id: "test".into(), sha256: String::new() };
+    Pattern { key, spec, model, first_bar: 0, roll, temperature_factor: 1.0 }
+}
+
+/// The page with a host and an engine that is always ready.
+struct Stage {
+    page: Page,
+    host: Arc<Host>,
+    params: Arc<BarlineParams>,
+    port: Arc<Port>,
+    panics: Arc<AtomicU32>,
+}
+
+impl Stage {
+    fn new() -> Self {
+        let (params, port) = (Arc::new(BarlineParams::default()), Arc::new(Port::new()));
+        let panics = Arc::new(AtomicU32::new(0));
+        let (of_status, port_of_status) = (Arc::clone(&params), Arc::clone(&port));
+        let made: Mutex<Option<Arc<Pattern>>> = Mutex::new(None);
+        let status = move || {
+            let key = of_status.structure(port_of_status.heard()).key();
+            let mut made = made.lock().unwrap();
+            let is_made = made.as_ref().is_some_and(|pattern| pattern.key == key);
+            if !is_made {
+                *made = Some(Arc::new(pattern(&of_status, key)));
+            }
+            Status { readiness: Readiness::Ready, model: "test".into(), pattern: made.clone(), ..Status::default() }
+        };
+        let of_panic = Arc::clone(&panics);
+        let page = Page::new(Instance {
+            params: Arc::clone(&params),
+            port: Arc::clone(&port),
+            status: Box::new(status),
+            nudge: Box::new(|| {}),
+            meter: Box::new(TimeSignature::default),
+            panic: Box::new(move || {
+                of_panic.fetch_add(1, Ordering::Relaxed);
+            }),
+            models: Vec::new,
+        });
+        Self { page, host: Arc::default(), params, port, panics }
+    }
+
+    fn show(&mut self, ui: &mut egui::Ui) {
+        self.page.show(ui, &ParamSetter::new(&*self.host));
+    }
+}
+
+fn open() -> Harness<'static, Stage> {
+    let stage = Stage::new();
+    let mut is_open = false;
+    let app = move |ui: &mut egui::Ui, stage: &mut Stage| {
+        if !is_open {
+            stage.page.open(ui.ctx());
+            is_open = true;
+        }
+        stage.show(ui);
+    };
+    let mut harness = Harness::builder().with_size(Vec2::new(1200.0, 860.0)).with_step_dt(0.02).build_ui_state(app, stage);
+    harness.run_steps(3);
+    harness
+}
+
+/// Number of notes that the roll says it shows.
+fn n_notes(harness: &Harness<'_, Stage>) -> u32 {
+    let roll = harness.get_by_role(Role::Image);
+    let label = roll.accesskit_node().label().unwrap();
+    label.chars().filter(char::is_ascii_digit).collect::<String>().parse().unwrap()
+}
+
+fn press(harness: &Harness<'_, Stage>, at: Pos2, pressed: bool, modifiers: Modifiers) {
+    harness.event(egui::Event::PointerButton { pos: at, button: PointerButton::Primary, pressed, modifiers });
+}
+
+/// Drags from place to place, a frame per move.
+fn drag(harness: &mut Harness<'_, Stage>, from: Pos2, to: Pos2, modifiers: Modifiers) {
+    harness.event(egui::Event::ModifiersChanged(modifiers));
+    harness.event(egui::Event::PointerMoved(from));
+    press(harness, from, true, modifiers);
+    harness.run_steps(1);
+    for part in [0.3, 0.7, 1.0] {
+        harness.event(egui::Event::PointerMoved(from + (to - from) * part));
+        harness.run_steps(1);
+    }
+    press(harness, to, false, modifiers);
+    harness.event(egui::Event::ModifiersChanged(Modifiers::NONE));
+    harness.run_steps(2);
+}
+
+fn click(harness: &mut Harness<'_, Stage>, label: &str) {
+    harness.get_by_label(label).click();
+    harness.run_steps(3);
+}
+
+fn slider<'a>(harness: &'a Harness<'_, Stage>, name: &'a str) -> Node<'a> {
+    harness.get_by_role_and_label(Role::Slider, name)
+}
+
+/// Every gesture that began has ended; yields how many there were.
+fn gestures(harness: &Harness<'_, Stage>) -> u32 {
+    let host = &harness.state().host;
+    assert!(host.open.lock().unwrap().is_empty(), "a gesture has no end");
+    host.n_gestures.load(Ordering::Relaxed)
+}
+
+#[test]
+fn a_muted_lane_leaves_the_roll_and_comes_back() {
+    let mut harness = open();
+    let all = n_notes(&harness);
+    click(&mut harness, "Drums Mute");
+    assert!(harness.state().params.lane1.mute.value());
+    let rest = n_notes(&harness);
+    assert!(rest < all && rest > 50, "{rest} of {all}");
+    click(&mut harness, "Bass Solo");
+    assert!(n_notes(&harness) < rest);
+    click(&mut harness, "Bass Solo");
+    click(&mut harness, "Drums Mute");
+    assert_eq!((n_notes(&harness), gestures(&harness)), (all, 4));
+}
+
+#[test]
+fn a_slider_is_dragged_fine_tuned_reset_and_typed() {
+    let mut harness = open();
+    let threshold = |harness: &Harness<'_, Stage>| harness.state().params.threshold.value();
+    let all = n_notes(&harness);
+    let rect = slider(&harness, "Threshold").rect();
+    let at = |part: f32| Pos2::new(rect.left() + rect.width() * part, rect.center().y);
+
+    drag(&mut harness, at(0.5), at(0.25), Modifiers::NONE);
+    assert!((threshold(&harness) - 0.25).abs() < 0.011, "{}", threshold(&harness));
+    assert!(n_notes(&harness) > all, "a lower threshold plays more");
+    assert_eq!(gestures(&harness), 1);
+
+    let before = threshold(&harness);
+    drag(&mut harness, at(0.25), at(0.75), Modifiers::SHIFT);
+    let moved = threshold(&harness) - before;
+    assert!((0.02..0.08).contains(&moved), "{moved}: fine is a tenth");
+
+    slider(&harness, "Threshold").click();
+    harness.run_steps(1);
+    slider(&harness, "Threshold").click();
+    harness.run_steps(3);
+    assert_eq!(threshold(&harness).to_bits(), 0.5_f32.to_bits());
+    assert_eq!(n_notes(&harness), all);
+
+    for (text, end, wanted) in [("0.8", Key::Enter, 0.8), ("0.3", Key::Escape, 0.8), ("nonsense", Key::Enter, 0.8)] {
+        // Long enough after the last click to be no double click.
+        harness.run_steps(60);
+        slider(&harness, "Threshold").click_modifiers(Modifiers::COMMAND);
+        harness.run_steps(3);
+        harness.key_press_modifiers(Modifiers::COMMAND, Key::A);
+        harness.event(egui::Event::Text(text.into()));
+        harness.run_steps(2);
+        harness.key_press(end);
+        harness.run_steps(3);
+        assert!((threshold(&harness) - wanted).abs() < 1e-6, "{text}: {}", threshold(&harness));
+    }
+
+    slider(&harness, "Threshold").focus();
+    harness.run_steps(2);
+    harness.key_press(Key::ArrowLeft);
+    harness.run_steps(2);
+    assert!((threshold(&harness) - 0.78).abs() < 1e-6, "{}", threshold(&harness));
+    gestures(&harness);
+}
+
+#[test]
+fn seed_take_key_and_chords_are_changed() {
+    let mut harness = open();
+    let (seed, all) = (harness.state().params.seed.value(), n_notes(&harness));
+    click(&mut harness, "New");
+    assert_ne!(harness.state().params.seed.value(), seed);
+    assert_ne!(n_notes(&harness), all);
+    click(&mut harness, "Next");
+    assert_eq!(harness.state().params.take.value(), 1);
+    harness.get_by_role_and_label(Role::ComboBox, "Key").click();
+    harness.run_steps(3);
+    click(&mut harness, "F#");
+    assert_eq!(harness.state().params.key_root.to_string(), "F#");
+    let field = harness.get_by_role_and_label(Role::TextInput, "Progression");
+    field.focus();
+    harness.run_steps(2);
+    harness.key_press_modifiers(Modifiers::COMMAND, Key::A);
+    harness.event(egui::Event::Text("Dm | Gq".into()));
+    harness.run_steps(3);
+    assert!(harness.query_by_label_contains("Gq").is_some(), "the error names the chord");
+    let progression = |harness: &Harness<'_, Stage>| harness.state().params.saved.snapshot().settings.progression;
+    assert!(!progression(&harness).contains("Dm"));
+    harness.key_press(Key::Backspace);
+    harness.run_steps(3);
+    assert_eq!(progression(&harness), "Dm | G");
+    gestures(&harness);
+}
+
+#[test]
+fn the_roll_tells_what_is_under_the_mouse() {
+    let mut harness = open();
+    let find = |harness: &mut Harness<'_, Stage>, text: &str| {
+        let rect = harness.get_by_role(Role::Image).rect();
+        let places = (0_u8..30).flat_map(|x| (0_u8..30).map(move |y| (f32::from(x) / 30.0, f32::from(y) / 30.0)));
+        for (x, y) in places.skip(61).step_by(7) {
+            let place = rect.min + Vec2::new(rect.width() * x, rect.height() * y);
+            harness.hover_at(place);
+            harness.run_steps(2);
+            // A tooltip waits for the mouse to rest.
+            harness.run_steps(40);
+            if harness.query_by_label_contains(text).is_some() {
+                return true;
+            }
+        }
+        false
+    };
+    assert!(find(&mut harness, "velocity"), "a note tells its velocity");
+    assert!(!find(&mut harness, "almost at"));
+    click(&mut harness, "What almost played");
+    assert!(find(&mut harness, "almost at"), "a cell that almost played tells so");
+}
+
+#[test]
+fn every_switch_switches_and_every_button_does_something() {
+    let mut harness = open();
+    let boxes = |harness: &Harness<'_, Stage>| -> Vec<String> {
+        let label = |node: Node<'_>| node.accesskit_node().label();
+        harness.get_all_by_role(Role::CheckBox).filter_map(label).collect()
+    };
+    let names = boxes(&harness);
+    assert!(names.len() > 20, "{names:?}");
+    for name in names {
+        let is_on = |harness: &Harness<'_, Stage>| harness.get_by_label(&name).accesskit_node().toggled();
+        let before = is_on(&harness);
+        click(&mut harness, &name);
+        assert_ne!(is_on(&harness), before, "{name}");
+        click(&mut harness, &name);
+        assert_eq!(is_on(&harness), before, "{name}");
+    }
+    click(&mut harness, "Panic");
+    assert_eq!(harness.state().panics.load(Ordering::Relaxed), 1);
+    click(&mut harness, "Light");
+    assert!(!harness.ctx.style_of(harness.ctx.theme()).visuals.dark_mode);
+    click(&mut harness, "Dark");
+    gestures(&harness);
+}
+
+/// The mean time of a frame: page and tessellation, without the drawing itself.
+/// `cargo test -p barline --features cli,standalone --test editor -- --ignored --nocapture frame_time`
+#[test]
+#[ignore = "prints a time"]
+fn frame_time() {
+    let mut stage = Stage::new();
+    let host = Host::default();
+    let setter = ParamSetter::new(&host);
+    setter.begin_set_parameter(&stage.params.length);
+    setter.set_parameter(&stage.params.length, Length::Bars32);
+    setter.end_set_parameter(&stage.params.length);
+    let egui = egui::Context::default();
+    stage.page.open(&egui);
+    for (what, is_turning) in [("playing", false), ("while the threshold is turned", true)] {
+        let mut times: Vec<Duration> = (0_u16..300)
+            .map(|frame| {
+                stage.port.set_playhead(Playhead {
+                    position: Ticks(i64::from(frame) * 16),
+                    playing: true,
+                    ..Playhead::default()
+                });
+                if is_turning {
+                    setter.begin_set_parameter(&stage.params.threshold);
+                    setter.set_parameter_normalized(&stage.params.threshold, 0.4 + f32::from(frame) / 3000.0);
+                    setter.end_set_parameter(&stage.params.threshold);
+                }
+                let screen = egui::Rect::from_min_size(Pos2::ZERO, Vec2::new(1600.0, 1000.0));
+                let input = egui::RawInput { screen_rect: Some(screen), ..egui::RawInput::default() };
+                let start = Instant::now();
+                let mut output = egui.run_ui(input, |ui| stage.show(ui));
+                let meshes = egui.tessellate(output.shapes, output.pixels_per_point);
+                let time = start.elapsed();
+                assert!(!meshes.is_empty());
+                output.textures_delta.clear();
+                time
+            })
+            .skip(20)
+            .collect();
+        times.sort_unstable();
+        let mean = times.iter().sum::<Duration>() / u32::try_from(times.len()).unwrap();
+        println!("{what}: mean {mean:.2?}, p99 {:.2?}, max {:.2?}", times[times.len() * 99 / 100], times[times.len() - 1]);
+    }
+}
