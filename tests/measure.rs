@@ -48,7 +48,7 @@ fn run() -> Result<()> {
     let n_instances: u32 = arguments.next().map_or(Ok(50), |n| n.parse()).context("the number of instances")?;
     ensure!(n_instances > 0, "no instances");
     let dir = env::var_os(BUNDLE_DIR).with_context(|| format!("{BUNDLE_DIR} names no bundle: `cargo xtask measure` does"))?;
-    let before = resident_kib();
+    let before = Memory::now();
     let start = Instant::now();
     let file = ClapFile::load(&Bundle::in_dir(dir.as_ref()).clap);
     let mut hosts = vec![file.instance(RATE)];
@@ -58,17 +58,22 @@ fn run() -> Result<()> {
     println!("model      {model}, 8 bars; {BLOCK} samples at {RATE} Hz, 120 bpm");
     println!("start-up   instance after {instantiated:.1?}, its first pattern after {:.1?}", start.elapsed());
 
-    let first = resident_kib();
+    let first = Memory::now();
     for n in [10, n_instances] {
         while hosts.len() < n as usize {
             let mut host = file.instance(RATE);
             setup(1000 + hosts.len() as u32).load(&mut host);
             hosts.push(host);
         }
-        if let (Some(before), Some(first), Some(now)) = (before, first, resident_kib()) {
-            let further = (now as f64 - first as f64) / 1024.0 / (hosts.len() - 1).max(1) as f64;
-            let first = (first as f64 - before as f64) / 1024.0;
-            println!("memory     {} instances: the first {first:.1} MiB, each further one {further:.2} MiB", hosts.len());
+        if let (Some(before), Some(first), Some(now)) = (&before, &first, Memory::now()) {
+            let n_further = (hosts.len() - 1).max(1) as f64;
+            println!(
+                "memory     {} instances: the first {:.1} MB of its own and {:.1} MB of its files' pages, each further one {:.2} MB",
+                hosts.len(),
+                first.own - before.own,
+                first.of_files - before.of_files,
+                (now.own + now.of_files - first.own - first.of_files) / n_further
+            );
         }
     }
 
@@ -188,10 +193,24 @@ fn stop_at(host: &mut ClapHost, sample: i64, while_: Duration) -> Result<()> {
     Ok(())
 }
 
-/// Memory of this process that is in RAM; Linux only.
-fn resident_kib() -> Option<u64> {
-    let status = fs::read_to_string("/proc/self/status").ok()?;
-    status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?.split_whitespace().next()?.parse().ok()
+/// Memory of this process that is in RAM, in megabytes of a million bytes.
+struct Memory {
+    /// What belongs to it alone.
+    own: f64,
+    /// Pages of programs and libraries, which lie in their files as well.
+    of_files: f64,
+}
+
+impl Memory {
+    /// Linux only.
+    fn now() -> Option<Self> {
+        let status = fs::read_to_string("/proc/self/status").ok()?;
+        let megabytes = |name: &str| {
+            let kib = status.lines().find_map(|line| line.strip_prefix(name))?.split_whitespace().next()?;
+            kib.parse::<f64>().ok().map(|kib| kib * 1024.0 / 1e6)
+        };
+        Some(Self { own: megabytes("RssAnon:")?, of_files: megabytes("RssFile:")? })
+    }
 }
 
 /// Processor time of this process's threads so far; Linux only.
