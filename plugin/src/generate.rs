@@ -12,8 +12,8 @@ pub mod pattern;
 
 pub use build::{Builder, build};
 pub use generator::{Backend, GenerateError, Generator, ModelProvider, PhraseInput};
-pub use given::{Given, Placed};
+pub use given::{Given, GivenPart, Placed};
 pub use input::primer_states;
 pub use manifest::Manifest;
 pub use model::ModelError;
-pub use pattern::{ModelId, Morph, Pattern, PatternSpec, Retake, Span, StructureKnobs, structure_key};
+pub use pattern::{Lock, ModelId, Morph, Pattern, PatternSpec, Retake, Span, StructureKnobs, structure_key};

@@ -295,7 +295,15 @@ fn begin(instance: &mut Instance, wanted: Wanted, loaded: &Loaded, mut error: Op
         // The music goes on without it; the reason is shown.
         match refused {
             GenerateError::Primer { .. } => spec.primer.clear(),
-            GenerateError::Given { .. } => spec.given = Given::default(),
+            GenerateError::Given { .. } => {
+                // What is locked plays under any model.
+                let locked = spec.given.clone().only_kept();
+                if locked == spec.given {
+                    (spec.given, spec.locks) = (Given::default(), Vec::new());
+                } else {
+                    spec.given = locked;
+                }
+            }
             GenerateError::Takes { .. } => spec.takes.clear(),
             _ => break,
         }

@@ -3,10 +3,10 @@
 use super::{
     candidates::{Faults, take_of},
     generator::{GenerateError, Generator, PhraseInput},
-    given::Given,
+    given::{Given, GivenCells},
     input::{View, one_hot_states, phrase_input},
     manifest::{Encoding, Manifest},
-    pattern::{MAX_PATTERN_BARS, MAX_TAKES, ModelId, Pattern, PatternSpec, Retake, structure_key},
+    pattern::{Lock, MAX_PATTERN_BARS, MAX_TAKES, ModelId, Pattern, PatternSpec, Retake, structure_key},
 };
 use crate::music::{
     decode::greedy,
@@ -24,7 +24,8 @@ pub const MAX_BUILD_BARS: u32 = 4 * MAX_PATTERN_BARS;
 ///
 /// A phrase is written in passes: first whatever is not given, then, retake after retake, the cells that it names, to go with all
 /// others as they stand. In each pass a phrase sees the bars before as that pass left them. So the passes can run phrase by phrase,
-/// as they do here, or one after another over the whole pattern, with the same result.
+/// as they do here, or one after another over the whole pattern, with the same result. What is locked after some of the retakes comes
+/// in there, as if a pass had written it.
 ///
 /// Where a specification asks for several candidates, each pass writes a phrase that many times and keeps the try with the fewest
 /// [`Faults`]: what follows, in later passes and bars, goes on from that one.
@@ -35,6 +36,8 @@ pub struct Builder {
     temperature_factor: f32,
     /// Everything with the first take, then the retakes.
     passes: Vec<Retake>,
+    /// What is given or locked, and the first pass that knows of it; beyond the last, none does.
+    layers: Vec<(usize, GivenCells)>,
     /// Bars before a phrase that have a say in it.
     n_history: u32,
     first_bar: u32,
@@ -83,8 +86,8 @@ impl Builder {
             return Err(GenerateError::Length { n_bars, max: MAX_BUILD_BARS });
         }
         check_primer(manifest, &spec.primer)?;
-        check_given(manifest, &spec.given)?;
-        let passes = passes(manifest, spec)?;
+        let (passes, n_done) = passes(manifest, spec)?;
+        let layers = layers(manifest, spec, passes.len(), n_done)?;
         let chain_bars = manifest.chain_bars.max(1);
         let n_history = manifest.context_bars.max(u32::from(manifest.has(Encoding::States)));
         // Without a look at the bars before, a phrase needs nothing of its chain.
@@ -95,6 +98,7 @@ impl Builder {
             temperature_factor: manifest.calibration.temperature,
             histories: vec![Vec::new(); passes.len()],
             passes,
+            layers,
             n_history,
             first_bar,
             n_bars,
@@ -182,7 +186,13 @@ impl Builder {
     /// The tracks that the next pass writes in each bar of the phrase.
     fn written(&self) -> Vec<u16> {
         let Some(pass) = self.passes.get(self.next_pass) else { return Vec::new() };
-        self.bars().map(|bar| pass.tracks_in(bar) & all_tracks(&self.layout) & !self.spec.given.tracks(bar)).collect()
+        self.bars().map(|bar| pass.tracks_in(bar) & all_tracks(&self.layout) & !self.given_tracks(bar)).collect()
+    }
+
+    /// The tracks of a bar that the next pass finds given or locked.
+    fn given_tracks(&self, bar: u32) -> u16 {
+        let layers = self.layers.iter().filter(|(first_pass, _)| *first_pass <= self.next_pass);
+        layers.fold(0, |tracks, (_, cells)| tracks | cells.tracks(bar))
     }
 
     /// The bars of the phrase.
@@ -204,7 +214,7 @@ impl Builder {
             steps.flat_map(|step| step.get(first_track.clone()).unwrap_or(&[])).copied().collect()
         };
         let known: Vec<u16> = if self.next_pass == 0 {
-            self.bars().map(|bar| self.spec.given.tracks(bar)).collect()
+            self.bars().map(|bar| self.given_tracks(bar)).collect()
         } else {
             written.iter().map(|tracks| !tracks).collect()
         };
@@ -266,20 +276,41 @@ impl Builder {
         }
         let n_bar_cells = self.n_bar_cells();
         let n_bars = usize::try_from(self.phrase_bars).unwrap_or(1);
-        let mut on = vec![0_u8; n_bars * n_bar_cells];
-        for (bar, cells) in self.bars().zip(on.chunks_exact_mut(n_bar_cells)) {
-            let given = self.spec.given.on_in_bar(&self.layout, bar);
-            given.for_each(|idx| cells.get_mut(idx).into_iter().for_each(|cell| *cell = 1));
-        }
+        let n_phrase_cells = n_bars * n_bar_cells;
         let take = self.passes.first().map_or(self.spec.take, |first| first.take);
         self.phrase = Phrase {
-            // As sure as a logit can be.
-            logits: on.iter().map(|on| if *on == 1 { i8::MAX } else { i8::MIN }).collect(),
-            on,
+            logits: vec![i8::MIN; n_phrase_cells],
+            on: vec![0; n_phrase_cells],
             takes: vec![take; n_bars * self.layout.tracks.len()],
             shared_take: take,
         };
         self.next_pass = 0;
+        self.lay_layers();
+    }
+
+    /// Puts the layers that begin with the next pass into the phrase, as sure as a logit can be.
+    fn lay_layers(&mut self) {
+        let (n_steps, n_cells) = (usize::from(self.layout.n_steps), self.layout.n_cells());
+        let layers = std::mem::take(&mut self.layers);
+        for (_, given) in layers.iter().filter(|(first_pass, _)| *first_pass == self.next_pass) {
+            for (bar_idx, bar) in self.bars().enumerate() {
+                let first = bar_idx * self.n_bar_cells();
+                let tracks = given.tracks(bar);
+                for track_idx in (0..self.layout.tracks.len()).filter(|idx| tracks >> idx & 1 == 1) {
+                    let cells = self.layout.cells_of(track_idx);
+                    for start in (0..n_steps).map(|step| first + step * n_cells) {
+                        let own = start + cells.start..start + cells.end;
+                        self.phrase.logits.get_mut(own.clone()).into_iter().for_each(|cells| cells.fill(i8::MIN));
+                        self.phrase.on.get_mut(own).into_iter().for_each(|cells| cells.fill(0));
+                    }
+                }
+                for idx in given.on_in_bar(&self.layout, bar).map(|idx| first + idx) {
+                    self.phrase.logits.get_mut(idx).into_iter().for_each(|cell| *cell = i8::MAX);
+                    self.phrase.on.get_mut(idx).into_iter().for_each(|cell| *cell = 1);
+                }
+            }
+        }
+        self.layers = layers;
     }
 
     fn end_pass(&mut self) {
@@ -289,6 +320,7 @@ impl Builder {
             history.drain(..history.len().saturating_sub(keep));
         }
         self.next_pass += 1;
+        self.lay_layers();
     }
 
     /// Goes on to the next pass that writes something, over the ends of phrases, which become ready.
@@ -343,8 +375,9 @@ fn all_tracks(layout: &RollLayout) -> u16 {
     u16::MAX.checked_shr(u32::try_from(16 - layout.tracks.len().min(16)).unwrap_or(0)).unwrap_or(0)
 }
 
-/// Everything, then what is written anew. A retake of everything is a new beginning: what was there before it leaves no trace.
-fn passes(manifest: &Manifest, spec: &PatternSpec) -> Result<Vec<Retake>, GenerateError> {
+/// Everything, then what is written anew; and how many retakes the first of them already stands for. A retake of everything is a new
+/// beginning: what was written before it leaves no trace.
+fn passes(manifest: &Manifest, spec: &PatternSpec) -> Result<(Vec<Retake>, usize), GenerateError> {
     let refuse = |reason| Err(GenerateError::Takes { model: manifest.id.clone(), reason });
     if spec.takes.len() > MAX_TAKES {
         return refuse(format!("there are {} retakes, at most {MAX_TAKES} are kept", spec.takes.len()));
@@ -352,27 +385,35 @@ fn passes(manifest: &Manifest, spec: &PatternSpec) -> Result<Vec<Retake>, Genera
     let whole = all_tracks(&manifest.layout());
     let is_whole = |retake: &Retake| retake.bars == Retake::ALL_BARS && retake.tracks & whole == whole;
     let mut passes = vec![Retake { tracks: whole, bars: Retake::ALL_BARS, take: spec.take }];
-    for retake in &spec.takes {
+    let mut n_done = 0;
+    for (idx, retake) in spec.takes.iter().enumerate() {
         if is_whole(retake) {
             passes.clear();
+            n_done = idx + 1;
         }
         passes.push(*retake);
     }
     if passes.len() > 1 && !manifest.has(Encoding::Given) {
         return refuse("it writes all tracks and bars at once".into());
     }
-    Ok(passes)
+    Ok((passes, n_done))
 }
 
-fn check_given(manifest: &Manifest, given: &Given) -> Result<(), GenerateError> {
-    let refuse = |reason| Err(GenerateError::Given { model: manifest.id.clone(), reason });
-    if given.is_empty() {
-        return Ok(());
-    }
-    if !manifest.has(Encoding::Given) {
-        return refuse("it takes no given track".into());
-    }
-    given.check(&manifest.layout()).or_else(refuse)
+/// What is given and locked in the model's cells, each with the first of the passes that knows of it.
+fn layers(
+    manifest: &Manifest,
+    spec: &PatternSpec,
+    n_passes: usize,
+    n_done: usize,
+) -> Result<Vec<(usize, GivenCells)>, GenerateError> {
+    let layout = manifest.layout();
+    let layer = |first_pass: usize, given: &Given| match given.check(&layout, manifest.has(Encoding::Given)) {
+        Ok(()) => Ok((first_pass.min(n_passes), given.cells(&layout).0)),
+        Err(reason) => Err(GenerateError::Given { model: manifest.id.clone(), reason }),
+    };
+    // The pass of the retake that came next: the first pass is the retake before those that are left, or none.
+    let of_lock = |lock: &Lock| layer(lock.after.saturating_add(1).saturating_sub(n_done), &lock.music);
+    std::iter::once(layer(0, &spec.given)).chain(spec.locks.iter().map(of_lock)).collect()
 }
 
 /// The bars `first_bar .. first_bar + n_bars` of a pattern at once; `on_progress` hears the bars that are ready.
@@ -765,6 +806,88 @@ pub(crate) mod tests {
         assert_ne!(built(&other, 9)[2], around[2]);
     }
 
+    /// A lock of those tracks and bars, of music of its own.
+    fn lock(after: usize, tracks: u16, bars: u32) -> Lock {
+        let notes: Vec<Note> =
+            (0..40).map(|i| note(i * 220, 200 + i % 3 * 100, i32::try_from(30 + i * 7 % 40).unwrap())).collect();
+        let (music, _) = Given::from_notes(&small_band().layout(), &[(0, &notes), (1, &notes), (2, &notes[3..])], 14);
+        Lock { after, music: music.kept(tracks, bars) }
+    }
+
+    #[test]
+    fn a_lock_changes_nothing_else_and_what_is_written_later_goes_on_from_it() {
+        let (mut dice, mut n_heard) = (Dice(500), 0);
+        for round in 0..40 {
+            let n_bars = 1 + dice.below(14);
+            let some = |dice: &mut Dice| (u16::try_from(1 + dice.below(7)).unwrap(), dice.below(1 << n_bars));
+            let takes: Vec<_> = (0..dice.below(3)).map(|take| (some(&mut dice), take)).collect();
+            let takes: Vec<Retake> = takes.into_iter().map(|((tracks, bars), take)| track(tracks, bars, take + 9)).collect();
+            let mut spec = PatternSpec { span: Span::Bars(n_bars), takes, ..ask() };
+            let free = built(&spec, n_bars);
+            let (tracks, locked_bars) = some(&mut dice);
+            spec.locks.push(lock(spec.takes.len(), tracks, locked_bars));
+            let locked = built(&spec, n_bars);
+            let is_locked = |part: usize, bar: u32| tracks >> part & 1 == 1 && locked_bars >> bar & 1 == 1;
+            for (part, bar) in (0..3).flat_map(|part| (0..n_bars).map(move |bar| (part, bar))) {
+                let (old, new) = (&free[part][bar as usize], &locked[part][bar as usize]);
+                assert_eq!(
+                    old != new,
+                    is_locked(part, bar),
+                    "round {round}: {tracks:b} {locked_bars:b}, track {part}, bar {bar}"
+                );
+                assert!(!is_locked(part, bar) || new.iter().all(|cell| [i8::MIN, i8::MAX].contains(cell)));
+            }
+            spec.takes.push(track(Retake::ALL_TRACKS, !0b10, 99));
+            let after = built(&spec, n_bars);
+            let without = built(&PatternSpec { locks: vec![], ..spec.clone() }, n_bars);
+            for (part, bar) in (0..3).flat_map(|part| (0..n_bars).map(move |bar| (part, bar))) {
+                let is_written = !is_locked(part, bar) && bar != 1;
+                assert_eq!(locked[part][bar as usize] != after[part][bar as usize], is_written, "round {round}");
+            }
+            let is_heard = |part: usize| {
+                (0..n_bars).any(|bar| !is_locked(part, bar) && after[part][bar as usize] != without[part][bar as usize])
+            };
+            n_heard += usize::from((0..3).any(is_heard));
+            let whole = build(&mut Fake::new(small_band()), &spec, 0, n_bars, |_| ()).unwrap();
+            let from = dice.below(n_bars);
+            let part = build(&mut Fake::new(small_band()), &spec, from, n_bars - from, |_| ()).unwrap();
+            assert_eq!(bars(&part), bars(&whole)[from as usize..], "round {round}: from bar {from}");
+        }
+        assert!(n_heard > 20, "{n_heard}");
+    }
+
+    #[test]
+    fn what_is_locked_before_everything_is_written_anew_is_given() {
+        let whole = track(Retake::ALL_TRACKS, Retake::ALL_BARS, 6);
+        let (bass, drums) = (track(2, 0b1010, 3), track(1, 0b0110, 4));
+        let music = lock(0, 0b110, 0b1001).music;
+        let given = PatternSpec { take: 6, given: music.clone(), takes: vec![drums], ..ask() };
+        for after in 0..=1 {
+            let locks = vec![Lock { after, music: music.clone() }];
+            let locked = PatternSpec { takes: vec![bass, whole, drums], locks, ..ask() };
+            assert_eq!(built(&locked, 9), built(&given, 9), "locked after {after}");
+        }
+        let later = PatternSpec { takes: vec![bass, whole, drums], locks: vec![Lock { after: 2, music }], ..ask() };
+        assert_ne!(built(&later, 9), built(&given, 9));
+        // A lock from beyond the last retake is the last thing that happens.
+        let end = |after| built(&PatternSpec { takes: vec![drums], locks: vec![lock(after, 4, 0b11)], ..ask() }, 5);
+        assert_eq!((end(1), end(1) == end(0)), (end(usize::MAX), false));
+    }
+
+    #[test]
+    fn a_model_that_listens_to_nobody_plays_what_is_locked() {
+        let layout = tiny().layout();
+        let (music, _) = Given::from_notes(&layout, &[(0, &[note(120, 200, 61)])], 4);
+        let free = bars(&build(&mut Fake::new(tiny()), &spec(), 0, 4, |_| ()).unwrap());
+        let locked = PatternSpec { locks: vec![Lock { after: 0, music: music.clone().kept(1, 0b0001) }], ..spec() };
+        let pattern = bars(&build(&mut Fake::new(tiny()), &locked, 0, 4, |_| ()).unwrap());
+        assert_eq!((pattern[0] == free[0], &pattern[1..]), (false, &free[1..]));
+        // From the start, the next bar goes on from it.
+        let given = PatternSpec { given: music.kept(1, 0b0001), ..spec() };
+        let after = bars(&build(&mut Fake::new(tiny()), &given, 0, 4, |_| ()).unwrap());
+        assert_eq!((&after[0], after[1] == free[1]), (&pattern[0], false));
+    }
+
     #[test]
     fn what_does_not_fit_the_model_is_refused() {
         let (melody, band) = (Fake::new(tiny()), Fake::new(small_band()));
@@ -775,11 +898,9 @@ pub(crate) mod tests {
         };
         assert!(refused(&melody, Given::from_notes(&layout, &[(1, &[])], 2).0).contains("no given track"));
         let json = |json: &str| serde_json::from_str::<Given>(json).unwrap();
-        assert!(refused(&band, json(r#"{"known": [8], "on": []}"#)).contains("more tracks"));
-        assert!(refused(&band, json(r#"{"known": [1], "on": [3, 2]}"#)).contains("cells"));
-        assert!(refused(&band, json(r#"{"known": [1], "on": [56]}"#)).contains("cells"));
-        assert!(refused(&band, json(r#"{"known": [2], "on": [3, 17, 31]}"#)).contains("one state"));
-        assert!(refused(&band, json(r#"{"known": [2], "on": [3, 4, 17, 31, 45]}"#)).contains("one state"));
+        assert!(refused(&band, json(r#"[{"tracks": 8}]"#)).contains("no track 4"));
+        assert!(refused(&band, json(r#"[{}, {"tracks": 1}]"#)).contains("no track 1 that plays pitches"));
+        assert!(refused(&band, json(r#"[{"tracks": 2, "drums": 2}]"#)).contains("no track 2 that plays drums"));
         let many = PatternSpec { takes: vec![track(1, 1, 1); 65], ..ask() };
         assert!(matches!(Builder::new(&band, &many, 0, 1), Err(GenerateError::Takes { .. })));
     }

@@ -1,9 +1,10 @@
-//! Music that a pattern is written around: a track to accompany, from notes, as the cells that a network sees. Pure; worker thread
-//! and command line, but for [`Given::is_known`], which the player asks too.
+//! Music that stands before anything is written: a track to accompany, bars that are locked. Notes on the step grid, by track and bar,
+//! so that they outlive an exchange of the model; each model's cells are made from them. Pure; worker thread and command line, but for
+//! [`Given::has`], which the player asks too.
 
 use super::input::{fold, nearest_step};
 use crate::music::{
-    note::Note,
+    note::{Note, Pitch},
     roll::{RollLayout, TrackKind, TrackLayout},
 };
 use serde::{Deserialize, Serialize};
@@ -11,14 +12,72 @@ use serde::{Deserialize, Serialize};
 /// Most bars that are given.
 pub const MAX_GIVEN_BARS: u32 = 4096;
 
-/// Cells that stand before anything is written, and which tracks of which bars they fill. The bars repeat over the pattern, as a
-/// loop does; nothing given is the default.
+/// Bars of music, which tracks they fill, and the notes in them; where none sounds, silence is given. The bars repeat over the pattern,
+/// as a loop does; nothing given is the default.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct Given {
-    /// Tracks given in each bar; bit `n` is track `n`.
-    known: Vec<u16>,
-    /// Indices of the cells that are on, ascending, in a roll `(n_bars, n_steps, n_cells)` of the model's layout.
-    on: Vec<u32>,
+    bars: Vec<GivenBar>,
+}
+
+/// One bar of [`Given`]. In each set of tracks bit `n` is track `n`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct GivenBar {
+    /// Tracks given.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    tracks: u16,
+    /// Of these, those that play drums: another model's track of that number may be none, and then they are not for it.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    drums: u16,
+    /// Of these, those that a pattern played before: a model that cannot listen to others plays them all the same, and drums stay
+    /// where they are.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    kept: u16,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    notes: Vec<GivenNote>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks with a reference")]
+fn is_zero(set: &u16) -> bool {
+    *set == 0
+}
+
+/// A note, or the part of one that lies in a bar.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "u32", into = "u32")]
+struct GivenNote {
+    track: u8,
+    step: u8,
+    n_steps: u8,
+    pitch: Pitch,
+    /// It goes on from the bar before.
+    tied: bool,
+}
+
+impl From<GivenNote> for u32 {
+    /// One number per note: states hold thousands of them.
+    fn from(note: GivenNote) -> Self {
+        let [track, step, n_steps] = [note.track, note.step, note.n_steps].map(Self::from);
+        track << 22 | Self::from(note.tied) << 21 | step << 14 | n_steps << 7 | Self::from(note.pitch.number())
+    }
+}
+
+impl TryFrom<u32> for GivenNote {
+    type Error = &'static str;
+
+    fn try_from(number: u32) -> Result<Self, Self::Error> {
+        let field = |shift: u32, n_bits: u32| u8::try_from(number >> shift & ((1 << n_bits) - 1)).unwrap_or(0);
+        let note = Self {
+            track: field(22, 4),
+            step: field(14, 7),
+            n_steps: field(7, 7),
+            pitch: Pitch::try_from(field(0, 7))?,
+            tied: field(21, 1) == 1,
+        };
+        // Bits that no field has would be lost.
+        if note.n_steps > 0 && u32::from(note) == number { Ok(note) } else { Err("this is no given note") }
+    }
 }
 
 /// What became of notes on their way to cells.
@@ -32,62 +91,311 @@ pub struct Placed {
     pub n_dropped: usize,
 }
 
+/// Notes of one track.
+#[derive(Clone, Copy, Debug)]
+pub struct GivenPart<'a> {
+    /// The track.
+    pub track_idx: usize,
+    /// It plays drums.
+    pub drums: bool,
+    /// Its notes, from the first bar's start.
+    pub notes: &'a [Note],
+}
+
 impl Given {
-    /// Notes as whole tracks over the bars `0 .. n_bars`: in each of `parts` the track and its notes; where none sounds, silence is
-    /// given. Notes count from the first bar's start; bars have the layout's steps, whatever meter the notes were written in.
+    /// Whole tracks over the bars `0 .. n_bars` of `n_steps` each, whatever meter the notes were written in; and how many notes begin
+    /// outside. Onsets and ends go to the nearest step, and a note keeps at least one.
+    #[must_use]
+    pub fn from_parts(parts: &[GivenPart<'_>], n_steps: u8, n_bars: u32) -> (Self, usize) {
+        let mut given = Self { bars: vec![GivenBar::default(); usize::try_from(n_bars.min(MAX_GIVEN_BARS)).unwrap_or(0)] };
+        let (n_bar_steps, n_bars) = (usize::from(n_steps.max(1)), given.bars.len());
+        let mut n_outside = 0;
+        for part in parts {
+            let (Some(track_bit), Ok(track)) = (bit_of(part.track_idx), u8::try_from(part.track_idx)) else {
+                n_outside += part.notes.len();
+                continue;
+            };
+            for bar in &mut given.bars {
+                bar.tracks |= track_bit;
+                bar.drums |= if part.drums { track_bit } else { 0 };
+            }
+            for note in part.notes {
+                let onset = usize::try_from(nearest_step(note.onset.0)).ok().filter(|onset| *onset < n_bars * n_bar_steps);
+                let Some(onset) = onset else {
+                    n_outside += 1;
+                    continue;
+                };
+                let end = usize::try_from(nearest_step(note.onset.0 + note.duration.0)).unwrap_or(0);
+                let end = end.clamp(onset + 1, n_bars * n_bar_steps);
+                for (bar_idx, bar) in given.bars.iter_mut().enumerate().take(end.div_ceil(n_bar_steps)).skip(onset / n_bar_steps)
+                {
+                    let first = bar_idx * n_bar_steps;
+                    let (from, to) = (onset.max(first) - first, end.min(first + n_bar_steps) - first);
+                    let (Ok(step), Ok(n_steps)) = (u8::try_from(from), u8::try_from(to - from)) else { continue };
+                    bar.notes.push(GivenNote { track, step, n_steps, pitch: note.pitch, tied: first > onset });
+                }
+            }
+        }
+        given.bars.iter_mut().for_each(GivenBar::tidy);
+        (given, n_outside)
+    }
+
+    /// [`from_parts`](Self::from_parts) of `parts`, each a track and its notes, for a model, and what becomes of them in its cells.
     ///
-    /// Onsets and ends go to the nearest step, and a note keeps at least one. Pitches move by octaves into the track's range; drums
-    /// outside it to a neighbour in sound. In a monophonic track the note that begins last sounds, of several the lowest.
+    /// Pitches move by octaves into the track's range; drums outside it to a neighbour in sound. In a monophonic track the note that
+    /// begins last sounds, of several the lowest.
     #[must_use]
     pub fn from_notes(layout: &RollLayout, parts: &[(usize, &[Note])], n_bars: u32) -> (Self, Placed) {
-        let n_bars = usize::try_from(n_bars.min(MAX_GIVEN_BARS)).unwrap_or(0);
-        let n_cells = layout.n_cells();
-        let (mut known, mut on, mut all_placed) = (0, Vec::new(), Placed::default());
-        for (track_idx, notes) in parts {
-            known |= 1_u16.checked_shl(u32::try_from(*track_idx).unwrap_or(u32::MAX)).unwrap_or(0);
-            let (cells, placed) = track_cells(layout, *track_idx, notes, n_bars * usize::from(layout.n_steps));
-            let range = layout.cells_of(*track_idx);
-            on.extend(cells.iter().enumerate().filter(|(_, on)| **on).filter_map(|(idx, _)| {
-                let (step, cell) = (idx / range.len(), idx % range.len());
-                u32::try_from(step * n_cells + range.start + cell).ok()
-            }));
-            all_placed.n_notes += placed.n_notes;
-            all_placed.n_moved += placed.n_moved;
-            all_placed.n_dropped += placed.n_dropped;
-        }
-        on.sort_unstable();
-        on.dedup();
-        (Self { known: vec![known; n_bars], on }, all_placed)
+        let is_drums = |idx: usize| layout.tracks.get(idx).is_some_and(|track| track.kind == TrackKind::Onsets);
+        let parts: Vec<_> = parts
+            .iter()
+            .map(|(track_idx, notes)| GivenPart { track_idx: *track_idx, drums: is_drums(*track_idx), notes })
+            .collect();
+        let (given, n_outside) = Self::from_parts(&parts, layout.n_steps, n_bars);
+        let placed = given.cells(layout).1;
+        (given, Placed { n_dropped: placed.n_dropped + n_outside, ..placed })
     }
 
     /// Whether nothing is given.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.known.iter().all(|tracks| *tracks == 0)
+        self.bars.iter().all(|bar| bar.tracks == 0)
     }
 
     /// Bars until it repeats.
     #[must_use]
     pub fn n_bars(&self) -> usize {
-        self.known.len()
+        self.bars.len()
     }
 
     /// Tracks given in a bar of the pattern; bit `n` is track `n`.
-    ///
-    /// # Realtime safety
-    /// Audio thread: yes, constant time.
     #[must_use]
     pub fn tracks(&self, bar: u32) -> u16 {
-        self.place(bar).and_then(|bar| self.known.get(bar)).copied().unwrap_or(0)
+        self.bar(bar).map_or(0, |bar| bar.tracks)
     }
 
-    /// Whether a track is given in a bar of the pattern.
+    /// Whether a track of that kind is given in a bar of the pattern: drums are given to drums only, and nothing else is.
     ///
     /// # Realtime safety
     /// Audio thread: yes, constant time.
     #[must_use]
-    pub fn is_known(&self, track_idx: usize, bar: u32) -> bool {
-        u32::try_from(track_idx).is_ok_and(|idx| self.tracks(bar).checked_shr(idx).unwrap_or(0) & 1 == 1)
+    pub fn has(&self, track_idx: usize, kind: TrackKind, bar: u32) -> bool {
+        self.bar(bar).is_some_and(|bar| bar.has(track_idx, kind))
+    }
+
+    fn bar(&self, bar: u32) -> Option<&GivenBar> {
+        self.bars.get(usize::try_from(bar).ok()?.checked_rem(self.bars.len())?)
+    }
+
+    /// The same over another number of bars: repeated, or cut off.
+    #[must_use]
+    pub fn repeated(&self, n_bars: u32) -> Self {
+        Self { bars: (0..n_bars.min(MAX_GIVEN_BARS)).map_while(|bar| self.bar(bar).cloned()).collect() }
+    }
+
+    /// The same, cut off or followed by bars in which nothing is given.
+    #[must_use]
+    pub fn resized(mut self, n_bars: u32) -> Self {
+        self.bars.resize_with(usize::try_from(n_bars.min(MAX_GIVEN_BARS)).unwrap_or(0), GivenBar::default);
+        self
+    }
+
+    /// These tracks in these bars alone (bit `n` is bar `n`), as something that is kept.
+    #[must_use]
+    pub fn kept(mut self, tracks: u16, bars: u32) -> Self {
+        for (bar, idx) in self.bars.iter_mut().zip(0_u32..) {
+            bar.retain(if bars.checked_shr(idx).unwrap_or(0) & 1 == 1 { tracks } else { 0 });
+            bar.kept = bar.tracks;
+        }
+        self
+    }
+
+    /// The same without these tracks in these bars (bit `n` is bar `n`).
+    #[must_use]
+    pub fn without(mut self, tracks: u16, bars: u32) -> Self {
+        for (bar, idx) in self.bars.iter_mut().zip(0_u32..) {
+            bar.retain(if bars.checked_shr(idx).unwrap_or(0) & 1 == 1 { !tracks } else { u16::MAX });
+        }
+        self
+    }
+
+    /// What of it is kept.
+    #[must_use]
+    pub fn only_kept(mut self) -> Self {
+        for bar in &mut self.bars {
+            bar.retain(bar.kept);
+        }
+        self
+    }
+
+    /// Lays other bars over these: where both give a track, the others do. What reaches further makes this longer.
+    pub fn lay_over(&mut self, others: &Self) {
+        if self.bars.len() < others.bars.len() {
+            self.bars.resize_with(others.bars.len(), GivenBar::default);
+        }
+        for (bar, other) in self.bars.iter_mut().zip(&others.bars) {
+            bar.retain(!other.tracks);
+            bar.tracks |= other.tracks;
+            bar.drums |= other.drums;
+            bar.kept |= other.kept;
+            bar.notes.extend_from_slice(&other.notes);
+            bar.tidy();
+        }
+    }
+
+    /// Replaces one bar by the same bar of other music.
+    pub fn replace_bar(&mut self, bar_idx: usize, with: &Self) {
+        if let (Some(bar), Some(new)) = (self.bars.get_mut(bar_idx), with.bars.get(bar_idx)) {
+            bar.clone_from(new);
+        }
+    }
+
+    /// Notes that begin in it.
+    #[must_use]
+    pub fn n_notes(&self) -> usize {
+        self.bars.iter().flat_map(|bar| &bar.notes).filter(|note| !note.tied).count()
+    }
+
+    /// The bars in which each track is given, `(n_tracks,)`, bit `n` for bar `n` of the first 32.
+    #[must_use]
+    pub fn bars_of(&self, track_idx: usize) -> u32 {
+        let has = |bar: &GivenBar| bit_of(track_idx).is_some_and(|bit| bar.tracks & bit != 0);
+        (0_u32..32).zip(&self.bars).filter(|(_, bar)| has(bar)).fold(0, |set, (idx, _)| set | 1 << idx)
+    }
+
+    /// Adds everything that makes it what it is to the bytes of a key.
+    pub(super) fn write_key(&self, bytes: &mut Vec<u8>) {
+        let length = |n: usize| u64::try_from(n).unwrap_or(u64::MAX).to_le_bytes();
+        bytes.extend_from_slice(&length(self.bars.len()));
+        for bar in &self.bars {
+            [bar.tracks, bar.drums, bar.kept].iter().for_each(|set| bytes.extend_from_slice(&set.to_le_bytes()));
+            bytes.extend_from_slice(&length(bar.notes.len()));
+            bar.notes.iter().for_each(|note| bytes.extend_from_slice(&u32::from(*note).to_le_bytes()));
+        }
+    }
+
+    /// The cells of a model, and what became of the notes that it has a track for.
+    pub(super) fn cells(&self, layout: &RollLayout) -> (GivenCells, Placed) {
+        let (n_cells, n_bar_steps) = (layout.n_cells(), usize::from(layout.n_steps));
+        let mut cells = GivenCells { known: vec![0; self.bars.len()], on: Vec::new() };
+        let mut all_placed = Placed::default();
+        for (track_idx, track) in layout.tracks.iter().enumerate() {
+            let has: Vec<bool> = self.bars.iter().map(|bar| bar.has(track_idx, track.kind)).collect();
+            if !has.contains(&true) {
+                continue;
+            }
+            let (on, placed) = track_cells(track, &self.spans(track_idx, n_bar_steps), self.bars.len() * n_bar_steps);
+            let (range, n_track_cells) = (layout.cells_of(track_idx), track.n_cells());
+            for (bar_idx, known) in cells.known.iter_mut().enumerate().filter(|(bar_idx, _)| has.get(*bar_idx) == Some(&true)) {
+                *known |= bit_of(track_idx).unwrap_or(0);
+                let steps = bar_idx * n_bar_steps..(bar_idx + 1) * n_bar_steps;
+                for step in steps {
+                    let own = on.get(step * n_track_cells..(step + 1) * n_track_cells).unwrap_or(&[]);
+                    let set = own.iter().enumerate().filter(|(_, on)| **on);
+                    cells.on.extend(set.filter_map(|(cell, _)| u32::try_from(step * n_cells + range.start + cell).ok()));
+                }
+            }
+            all_placed.n_notes += placed.n_notes;
+            all_placed.n_moved += placed.n_moved;
+            all_placed.n_dropped += placed.n_dropped;
+        }
+        cells.on.sort_unstable();
+        (cells, all_placed)
+    }
+
+    /// The notes of a track, in steps from the first bar's start, parts of one note joined.
+    fn spans(&self, track_idx: usize, n_bar_steps: usize) -> Vec<Span> {
+        let mut spans: Vec<Span> = Vec::new();
+        // Where a note reached the end of the bar before.
+        let mut open: Vec<usize> = Vec::new();
+        for (bar_idx, bar) in self.bars.iter().enumerate() {
+            let before = std::mem::take(&mut open);
+            let is_kept = bit_of(track_idx).is_some_and(|bit| bar.kept & bit != 0);
+            for note in bar.notes.iter().filter(|note| usize::from(note.track) == track_idx) {
+                let from = usize::from(note.step);
+                let to = (from + usize::from(note.n_steps)).min(n_bar_steps);
+                if from >= to {
+                    continue;
+                }
+                let joined =
+                    before.iter().copied().find(|idx| note.tied && spans.get(*idx).is_some_and(|s| s.pitch == note.pitch));
+                let idx = joined.unwrap_or(spans.len());
+                let end = bar_idx * n_bar_steps + to;
+                match spans.get_mut(idx) {
+                    Some(span) => span.end = end,
+                    None => {
+                        let onset = bar_idx * n_bar_steps + from;
+                        spans.push(Span { onset, end, pitch: note.pitch, tied: note.tied, is_kept });
+                    }
+                }
+                if to == n_bar_steps {
+                    open.push(idx);
+                }
+            }
+        }
+        spans
+    }
+
+    /// Whether a model can write around it.
+    ///
+    /// # Errors
+    /// What does not fit.
+    pub(super) fn check(&self, layout: &RollLayout, listens: bool) -> Result<(), String> {
+        if self.bars.len() > usize::try_from(MAX_GIVEN_BARS).unwrap_or(usize::MAX) {
+            return Err(format!("it has {} bars, at most {MAX_GIVEN_BARS} are taken", self.bars.len()));
+        }
+        for (bar, track_idx) in self.bars.iter().flat_map(|bar| (0..16).map(move |track_idx| (bar, track_idx))) {
+            let is_heard = bit_of(track_idx).is_some_and(|bit| bar.tracks & !bar.kept & bit != 0);
+            if is_heard && !listens {
+                return Err("it takes no given track".into());
+            }
+            let has_place = layout.tracks.get(track_idx).is_some_and(|track| bar.has(track_idx, track.kind));
+            if is_heard && !has_place {
+                let what = if bar.drums & bit_of(track_idx).unwrap_or(0) != 0 { "drums" } else { "pitches" };
+                return Err(format!("it has no track {} that plays {what}", track_idx + 1));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl GivenBar {
+    fn has(&self, track_idx: usize, kind: TrackKind) -> bool {
+        let bit = bit_of(track_idx).unwrap_or(0);
+        self.tracks & bit != 0 && (self.drums & bit != 0) == (kind == TrackKind::Onsets)
+    }
+
+    fn retain(&mut self, tracks: u16) {
+        self.tracks &= tracks;
+        self.drums &= tracks;
+        self.kept &= tracks;
+        self.notes.retain(|note| bit_of(note.track.into()).is_some_and(|bit| bit & tracks != 0));
+    }
+
+    /// Equal music is equal bytes.
+    fn tidy(&mut self) {
+        self.notes.sort_unstable();
+        self.notes.dedup();
+    }
+}
+
+fn bit_of(track_idx: usize) -> Option<u16> {
+    1_u16.checked_shl(u32::try_from(track_idx).ok()?)
+}
+
+/// [`Given`] in a model's cells.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct GivenCells {
+    /// Tracks given in each bar; bit `n` is track `n`.
+    known: Vec<u16>,
+    /// Indices of the cells that are on, ascending, in a roll `(n_bars, n_steps, n_cells)` of the model's layout.
+    on: Vec<u32>,
+}
+
+impl GivenCells {
+    /// Tracks given in a bar of the pattern; bit `n` is track `n`.
+    pub fn tracks(&self, bar: u32) -> u16 {
+        self.place(bar).and_then(|bar| self.known.get(bar)).copied().unwrap_or(0)
     }
 
     fn place(&self, bar: u32) -> Option<usize> {
@@ -95,77 +403,49 @@ impl Given {
     }
 
     /// Positions of the cells that are on in a bar of the pattern, within that bar, all tracks.
-    pub(super) fn on_in_bar(&self, layout: &RollLayout, bar: u32) -> impl Iterator<Item = usize> {
+    pub fn on_in_bar(&self, layout: &RollLayout, bar: u32) -> impl Iterator<Item = usize> {
         let n_bar_cells = usize::from(layout.n_steps) * layout.n_cells();
         let start = self.place(bar).unwrap_or(0) * n_bar_cells;
         let index_of = |on: &u32| usize::try_from(*on).unwrap_or(usize::MAX);
         let from = self.on.partition_point(|on| index_of(on) < start);
         self.on.iter().skip(from).map(move |on| index_of(on) - start).take_while(move |on| *on < n_bar_cells)
     }
+}
 
-    /// Adds everything that makes it what it is to the bytes of a key.
-    pub(super) fn write_key(&self, bytes: &mut Vec<u8>) {
-        for length in [self.known.len(), self.on.len()] {
-            bytes.extend_from_slice(&u64::try_from(length).unwrap_or(u64::MAX).to_le_bytes());
-        }
-        self.known.iter().for_each(|tracks| bytes.extend_from_slice(&tracks.to_le_bytes()));
-        self.on.iter().for_each(|on| bytes.extend_from_slice(&on.to_le_bytes()));
-    }
-
-    /// Whether it can be what it says in a model's layout.
-    ///
-    /// # Errors
-    /// What does not fit.
-    pub(super) fn check(&self, layout: &RollLayout) -> Result<(), String> {
-        let n_cells = layout.n_cells();
-        if self.known.len() > usize::try_from(MAX_GIVEN_BARS).unwrap_or(usize::MAX) {
-            return Err(format!("it has {} bars, at most {MAX_GIVEN_BARS} are taken", self.known.len()));
-        }
-        let n_tracks = layout.tracks.len();
-        if self.known.iter().any(|tracks| u32::from(*tracks).checked_shr(u32::try_from(n_tracks).unwrap_or(0)) != Some(0)) {
-            return Err(format!("it has more tracks than the model's {n_tracks}"));
-        }
-        let n_all = self.known.len() * usize::from(layout.n_steps) * n_cells;
-        let is_ascending = self.on.is_sorted_by(|a, b| a < b);
-        if !is_ascending || self.on.last().is_some_and(|on| usize::try_from(*on).is_ok_and(|on| on >= n_all)) {
-            return Err("its cells do not lie in its bars".into());
-        }
-        // A step of a one-of-n track says one thing.
-        for (track_idx, _) in layout.tracks.iter().enumerate().filter(|(_, t)| t.kind == TrackKind::OneOfN) {
-            let cells = layout.cells_of(track_idx);
-            for bar in (0_u32..).take(self.known.len()).filter(|bar| self.is_known(track_idx, *bar)) {
-                let steps = self.on_in_bar(layout, bar).filter(|on| cells.contains(&(on % n_cells))).map(|on| on / n_cells);
-                if !steps.eq(0..usize::from(layout.n_steps)) {
-                    return Err(format!("track {} does not have one state at each step of bar {}", track_idx + 1, bar + 1));
-                }
-            }
-        }
-        Ok(())
-    }
+/// A note in steps from the first bar's start.
+#[derive(Clone, Copy, Debug)]
+struct Span {
+    onset: usize,
+    end: usize,
+    pitch: Pitch,
+    /// It began before.
+    tied: bool,
+    is_kept: bool,
 }
 
 /// A track's cells, `(n_steps, n_track_cells)`.
-fn track_cells(layout: &RollLayout, track_idx: usize, notes: &[Note], n_steps: usize) -> (Vec<bool>, Placed) {
-    let Some(track) = layout.tracks.get(track_idx) else { return (Vec::new(), Placed::default()) };
+fn track_cells(track: &TrackLayout, notes: &[Span], n_steps: usize) -> (Vec<bool>, Placed) {
     let (n_track_cells, n_pitches) = (track.n_cells(), usize::from(track.n_pitches));
     let (rest, hold) = (n_pitches, n_pitches + 1);
     let mut placed = Placed::default();
-    // Onset, pitch within the range, end.
-    let mut spans: Vec<(usize, usize, usize)> = Vec::with_capacity(notes.len());
+    // With the pitch within the range.
+    let mut spans: Vec<(usize, Span)> = Vec::with_capacity(notes.len());
     for note in notes {
-        let onset = usize::try_from(nearest_step(note.onset.0)).ok().filter(|onset| *onset < n_steps);
-        let number = if track.kind == TrackKind::Onsets { drum_of(track, note.pitch.number()) } else { fold(track, note.pitch) };
-        let (Some(onset), Some(idx)) = (onset, number) else {
+        let number = match track.kind {
+            TrackKind::Onsets if note.is_kept => within(track, note.pitch.number()),
+            TrackKind::Onsets => drum_of(track, note.pitch.number()),
+            _ => fold(track, note.pitch),
+        };
+        let Some(idx) = number else {
             placed.n_dropped += 1;
             continue;
         };
         placed.n_notes += 1;
         placed.n_moved += usize::from(idx + track.lowest_pitch.number() != note.pitch.number());
-        let end = usize::try_from(nearest_step(note.onset.0 + note.duration.0)).unwrap_or(0);
-        spans.push((onset, usize::from(idx), end.clamp(onset + 1, n_steps)));
+        spans.push((idx.into(), *note));
     }
     // The highest of those that begin together first: in a monophonic track the lowest then replaces them.
-    spans.sort_unstable_by_key(|(onset, idx, end)| (*onset, std::cmp::Reverse(*idx), *end));
+    spans.sort_unstable_by_key(|(idx, span)| (span.onset, !span.tied, std::cmp::Reverse(*idx), span.end));
     let mut cells = vec![false; n_steps * n_track_cells];
     let mut set = |step: usize, cell: usize, on: bool| {
         if let Some(place) = cells.get_mut(step * n_track_cells + cell) {
@@ -177,10 +457,10 @@ fn track_cells(layout: &RollLayout, track_idx: usize, notes: &[Note], n_steps: u
         let going_on = |idx| if track.merge_repeats { idx } else { hold };
         let mut states = vec![rest; n_steps];
         let mut last_end = 0;
-        for (onset, idx, end) in spans {
+        for (idx, Span { onset, end, tied, .. }) in spans {
             // What sounded before ends, and does not come back.
             for (step, state) in states.iter_mut().enumerate().take(end.max(last_end)).skip(onset) {
-                *state = if step == onset {
+                *state = if step == onset && !tied {
                     idx
                 } else if step < end {
                     going_on(idx)
@@ -194,14 +474,20 @@ fn track_cells(layout: &RollLayout, track_idx: usize, notes: &[Note], n_steps: u
         return (cells, placed);
     }
     let mut last_ends = vec![0; n_pitches];
-    for (onset, idx, end) in spans {
-        set(onset, idx, true);
+    for (idx, Span { onset, end, tied, .. }) in spans {
+        set(onset, idx, !tied);
         let Some(last_end) = last_ends.get_mut(idx).filter(|_| track.kind == TrackKind::OnsetSustain) else { continue };
         // A note of the same pitch that went on ends here.
-        (onset..end.max(*last_end)).for_each(|step| set(step, n_pitches + idx, (onset + 1..end).contains(&step)));
+        let held = onset + usize::from(!tied)..end;
+        (onset..end.max(*last_end)).for_each(|step| set(step, n_pitches + idx, held.contains(&step)));
         *last_end = end;
     }
     (cells, placed)
+}
+
+/// The place of a pitch in a track's range.
+fn within(track: &TrackLayout, number: u8) -> Option<u8> {
+    number.checked_sub(track.lowest_pitch.number()).filter(|idx| *idx < track.n_pitches)
 }
 
 /// The place of a drum in a track of onsets: that of its class, the one note that stands for all drums of its kind, or else its own.
@@ -229,8 +515,7 @@ fn drum_of(track: &TrackLayout, number: u8) -> Option<u8> {
         69 | 70 | 82 | 73 | 74 => 70,
         _ => number,
     };
-    let place = |number: u8| number.checked_sub(track.lowest_pitch.number()).filter(|idx| *idx < track.n_pitches);
-    place(class).or_else(|| place(number))
+    within(track, class).or_else(|| within(track, number))
 }
 
 #[cfg(test)]
@@ -264,8 +549,10 @@ mod tests {
     /// The second track's cells over the bars, step by step.
     fn steps(layout: &RollLayout, notes: &[Note], n_bars: u32) -> (Vec<Vec<i8>>, Placed) {
         let (given, placed) = Given::from_notes(layout, &[(1, notes)], n_bars);
-        given.check(layout).unwrap();
-        assert_eq!((given.n_bars(), given.is_known(1, 0), given.is_known(0, 0)), (n_bars as usize, true, false));
+        given.check(layout, true).unwrap();
+        let kind = |idx: usize| layout.tracks[idx].kind;
+        assert_eq!((given.n_bars(), given.has(1, kind(1), 0), given.has(0, kind(0), 0)), (n_bars as usize, true, false));
+        let given = given.cells(layout).0;
         let mut cells = vec![i8::MIN; n_bars as usize * 6 * layout.n_cells()];
         for bar in 0..n_bars {
             let start = bar as usize * 6 * layout.n_cells();
@@ -366,11 +653,54 @@ mod tests {
         let notes = [note(0, 120, 31), note(600, 120, 34)];
         let (given, _) = Given::from_notes(&layout, &[(1, &notes), (0, &[note(0, 9, 37)])], 2);
         assert_eq!((given.tracks(0), given.tracks(7), Given::default().tracks(3)), (0b011, 0b011, 0));
-        let on = |bar| given.on_in_bar(&layout, bar).collect::<Vec<_>>();
+        let cells = given.cells(&layout).0;
+        let on = |bar| cells.on_in_bar(&layout, bar).collect::<Vec<_>>();
         // Four steps of 14 cells a bar: drum 37, pitch 31, then rests; the second bar's second step is pitch 34.
         assert_eq!((on(0), on(1)), (vec![1, 4, 22, 36, 50], vec![8, 21, 36, 50]));
         assert_eq!((on(0), on(1)), (on(4), on(5)));
         let json = serde_json::to_string(&given).unwrap();
         assert_eq!(serde_json::from_str::<Given>(&json).unwrap(), given);
+        for wrong in
+            ["[{}, 3]", r#"[{"tracks": 70000}]"#, r#"[{"tracks": 1, "notes": [60]}]"#, r#"[{"tracks": 1, "notes": [67109052]}]"#]
+        {
+            assert!(serde_json::from_str::<Given>(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn bars_are_kept_laid_over_and_taken_out_apart() {
+        let layout = small_band().layout();
+        // Bars of four steps. The bass holds from bar 0 into bar 2, the drums play one note in each bar.
+        let (bass, drums) = ([note(240, 840, 33), note(1320, 120, 31)], [note(120, 9, 37), note(600, 9, 36), note(1200, 9, 38)]);
+        let (given, _) = Given::from_notes(&layout, &[(1, &bass), (0, &drums)], 3);
+        assert_eq!((given.n_notes(), given.bars_of(0), given.bars_of(1), given.bars_of(2)), (5, 0b111, 0b111, 0));
+        let bass_of = |given: &Given, bar| {
+            let cells = given.cells(&layout).0;
+            let on: Vec<usize> = cells.on_in_bar(&layout, bar).filter(|on| layout.cells_of(1).contains(&(on % 14))).collect();
+            on.into_iter().map(|on| on % 14 - 3).collect::<Vec<_>>()
+        };
+        // Five pitches from 30, then rest (5) and hold (6). A lock of the middle alone goes on holding.
+        assert_eq!([bass_of(&given, 0), bass_of(&given, 1), bass_of(&given, 2)], [[5, 5, 3, 6], [6; 4], [6, 5, 5, 1]]);
+        let middle = given.clone().kept(0b10, 0b010);
+        assert_eq!((middle.bars_of(0), middle.bars_of(1), bass_of(&middle, 1)), (0, 0b010, vec![6; 4]));
+        assert_eq!((middle.clone().only_kept(), given.clone().only_kept().is_empty()), (middle.clone(), true));
+        assert!(middle.clone().without(0b10, 0b010).is_empty());
+        // Over others it replaces what it gives and leaves the rest.
+        let (mut other, _) = Given::from_notes(&layout, &[(1, &[note(0, 480, 30)]), (2, &[note(5, 90, 60)])], 1);
+        other = other.repeated(4);
+        other.lay_over(&middle);
+        assert_eq!([bass_of(&other, 0), bass_of(&other, 1), bass_of(&other, 3)], [[0, 6, 6, 6], [6; 4], [0, 6, 6, 6]]);
+        assert_eq!((other.bars_of(2), other.n_bars(), other.resized(2).bars_of(1)), (0b1111, 4, 0b11));
+        // Drums are for drums only.
+        assert!(given.has(0, TrackKind::Onsets, 4) && !given.has(0, TrackKind::OneOfN, 4));
+        assert!(given.has(1, TrackKind::OneOfN, 4) && !given.has(1, TrackKind::Onsets, 4));
+    }
+
+    #[test]
+    fn drums_that_a_pattern_played_stay_where_they_were() {
+        let layout = layout(TrackKind::Onsets, 36, 35);
+        let on = |given: &Given| given.cells(&layout).0.on_in_bar(&layout, 0).map(|on| on - 3).collect::<Vec<_>>();
+        let (given, _) = Given::from_notes(&layout, &[(1, &[note(0, 9, 43)])], 1);
+        assert_eq!((on(&given), on(&given.kept(2, 1))), (vec![41 - 36], vec![43 - 36]));
     }
 }

@@ -1,7 +1,11 @@
 //! Patterns: the logits of all bars that will sound, and what they were made from.
 
 use super::given::Given;
-use crate::music::{chord::Progression, noise::quarter_circle, roll::LogitRoll};
+use crate::music::{
+    chord::Progression,
+    noise::quarter_circle,
+    roll::{LogitRoll, TrackKind},
+};
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -50,6 +54,9 @@ pub struct PatternSpec {
     /// the last away brings back what was.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub takes: Vec<Retake>,
+    /// What was locked on the way: it stays as it sounded then, and whatever is written later goes on from it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub locks: Vec<Lock>,
     /// Another seed on the way to which the noise is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub morph: Option<Morph>,
@@ -80,10 +87,32 @@ impl Default for PatternSpec {
             primer: Vec::new(),
             given: Given::default(),
             takes: Vec::new(),
+            locks: Vec::new(),
             morph: None,
             candidates: 1,
         }
     }
+}
+
+impl PatternSpec {
+    /// Whether a track of that kind is given or locked in a bar.
+    ///
+    /// # Realtime safety
+    /// Audio thread: yes, bounded by the locks, of which there are no more than retakes and one.
+    #[must_use]
+    pub fn is_given(&self, track_idx: usize, kind: TrackKind, bar: u32) -> bool {
+        self.given.has(track_idx, kind, bar) || self.locks.iter().any(|lock| lock.music.has(track_idx, kind, bar))
+    }
+}
+
+/// Bars of tracks that stay as they sounded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Lock {
+    /// Retakes made before. They, and what was written first, know nothing of it; so locking changes nothing that sounds.
+    pub after: usize,
+    /// What sounded.
+    pub music: Given,
 }
 
 /// Some tracks of some bars written anew, to go with everything else as it stood.
@@ -149,7 +178,7 @@ pub struct Pattern {
 ///
 /// XXH3-64 over the fields in the order of [`PatternSpec`] up to the progression, the model, then the primer: numbers little-endian,
 /// texts after their lengths. What is given, retaken and morphed follows where there is any, then the candidates where there are
-/// several, so that the others keep their names.
+/// several, then the locks where there are some, so that the others keep their names.
 #[must_use]
 pub fn structure_key(spec: &PatternSpec, model: &ModelId) -> u64 {
     let mut bytes = Vec::with_capacity(256);
@@ -168,7 +197,7 @@ pub fn structure_key(spec: &PatternSpec, model: &ModelId) -> u64 {
         bytes.extend_from_slice(&state.to_le_bytes());
     }
     let has_several = spec.candidates > 1;
-    if !spec.given.is_empty() || !spec.takes.is_empty() || spec.morph.is_some() || has_several {
+    if !spec.given.is_empty() || !spec.takes.is_empty() || spec.morph.is_some() || has_several || !spec.locks.is_empty() {
         // No state of a primer has this number.
         bytes.extend_from_slice(&u16::MAX.to_le_bytes());
         spec.given.write_key(&mut bytes);
@@ -185,6 +214,11 @@ pub fn structure_key(spec: &PatternSpec, model: &ModelId) -> u64 {
         if has_several {
             bytes.extend_from_slice(b"candidates");
             bytes.extend_from_slice(&spec.candidates.to_le_bytes());
+        }
+        for lock in &spec.locks {
+            bytes.extend_from_slice(b"lock");
+            bytes.extend_from_slice(&u64::try_from(lock.after).unwrap_or(u64::MAX).to_le_bytes());
+            lock.music.write_key(&mut bytes);
         }
     }
     xxh3_64(&bytes)
@@ -287,6 +321,8 @@ mod tests {
             structure_key(&PatternSpec { morph: Some(Morph { amount: 0.5, ..morph }), ..spec.clone() }, &model),
             structure_key(&PatternSpec { candidates: 2, ..spec.clone() }, &model),
             structure_key(&PatternSpec { candidates: 3, ..spec.clone() }, &model),
+            structure_key(&PatternSpec { locks: vec![Lock { after: 0, music: given(2) }], ..spec.clone() }, &model),
+            structure_key(&PatternSpec { locks: vec![Lock { after: 1, music: given(2) }], ..spec.clone() }, &model),
             structure_key(&spec, &ModelId { id: "tinya".into(), sha256: "b".into() }),
         ];
         assert_eq!(keys[0], structure_key(&spec.clone(), &model.clone()));
@@ -294,7 +330,7 @@ mod tests {
         assert_eq!(keys[0], GOLDEN);
         keys.sort_unstable();
         keys.dedup();
-        assert_eq!(keys.len(), 17);
+        assert_eq!(keys.len(), 19);
     }
 
     const GOLDEN: u64 = 9_170_264_675_068_691_604;

@@ -568,7 +568,7 @@ impl TrackFrame<'_> {
         let step_idx = usize::try_from(grid.step).ok()?.checked_rem(usize::from(roll.layout().n_steps))?;
         let cells = roll.step(place.roll_bar, step_idx).get(roll.layout().cells_of(self.track_idx))?;
         // What is given sounds as it is: it is nobody's guess.
-        let is_given = self.frame.pattern.spec.given.is_known(self.track_idx, place.address_bar);
+        let is_given = self.frame.pattern.spec.is_given(self.track_idx, self.layout.kind, place.address_bar);
         let params = if is_given { DecodeParams::greedy() } else { self.params };
         Some((cells, params, self.frame.address(self.number(), grid, place.address_bar, None)))
     }
