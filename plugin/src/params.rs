@@ -3,7 +3,11 @@
 //!
 //! Ids, enum ids and the key of the document never change meaning; names may.
 
+mod takes;
+
 pub use crate::player::knobs::LANE_NAMES;
+pub use takes::TakesError;
+
 use crate::{
     generate::{Span, StructureKnobs},
     music::{
@@ -521,6 +525,7 @@ pub struct Saved {
     progression: AtomicU32,
     model: AtomicU32,
     primer: AtomicU32,
+    takes: AtomicU32,
     pattern_to_save: OnceLock<PatternToSave>,
 }
 
@@ -531,6 +536,7 @@ struct Inner {
     pattern: Option<Arc<SavedPattern>>,
     /// Counts the documents loaded.
     loads: u64,
+    history: takes::History,
     refused: Option<String>,
     logits_error: Option<String>,
 }
@@ -544,6 +550,8 @@ pub struct Generations {
     pub model: u32,
     /// The primer.
     pub primer: u32,
+    /// Re-rolls, locks and the given track.
+    pub takes: u32,
 }
 
 /// A consistent copy of what is saved.
@@ -568,6 +576,7 @@ impl Saved {
             progression: self.progression.load(Ordering::Acquire),
             model: self.model.load(Ordering::Acquire),
             primer: self.primer.load(Ordering::Acquire),
+            takes: self.takes.load(Ordering::Acquire),
         }
     }
 
@@ -596,6 +605,8 @@ impl Saved {
         count(before.progression != inner.settings.progression, &self.progression);
         count(before.model != inner.settings.model, &self.model);
         count(before.primer != inner.settings.primer, &self.primer);
+        let music = |settings: &Settings| (settings.takes.clone(), settings.locks.clone(), settings.given.clone());
+        count(music(&before) != music(&inner.settings), &self.takes);
         Ok(())
     }
 
@@ -700,6 +711,7 @@ impl BarlineParams {
             model_generation: saved.model,
             progression_generation: saved.progression,
             primer_generation: saved.primer,
+            takes_generation: saved.takes,
             live_chords,
             heard: if live_chords { heard.map_or(0, |chord| chord.code()) } else { 0 },
         }

@@ -109,7 +109,7 @@ impl Source {
         } else {
             snapshot.settings.progression().unwrap_or_else(|_| Progression::none())
         };
-        PatternSpec {
+        let mut spec = PatternSpec {
             seed: knobs.seed,
             take: knobs.take,
             variation: f32::from_bits(knobs.variation_bits),
@@ -117,7 +117,9 @@ impl Source {
             progression,
             primer: snapshot.settings.primer.clone(),
             ..PatternSpec::default()
-        }
+        };
+        snapshot.settings.complete(&mut spec);
+        spec
     }
 
     fn saved(&mut self, snapshot: &Snapshot) -> Option<Arc<Pattern>> {

@@ -1,12 +1,16 @@
-//! What a project file holds besides the parameters: the progression, the model, the primer, and the logits of the pattern that
-//! plays, so that a song opens and sounds the same where the model is another one or missing. Pure; loaded and saved on the
+//! What a project file holds besides the parameters: the progression, the model, the primer, what was re-rolled, locked and given, and
+//! the logits of the pattern that plays, so that a song opens and sounds the same where the model is another one or missing. Pure; loaded and saved on the
 //! host's main thread, the logits unpacked on the worker, nothing here on the audio thread.
 //!
 //! The document is one JSON value with a version of its own: it is taken as a whole or refused as a whole, and a refused one
 //! leaves everything as it was.
 
 use crate::{
-    generate::{ModelId, Pattern, PatternSpec, Span, pattern::MAX_PATTERN_BARS},
+    generate::{
+        Given, Lock, ModelId, Pattern, PatternSpec, Retake, Span,
+        pattern::{MAX_PATTERN_BARS, MAX_TAKES},
+        structure_key,
+    },
     music::{
         chord::{Progression, ProgressionError},
         roll::{LogitRoll, RollError, RollLayout},
@@ -28,6 +32,10 @@ const MAX_TEXT: usize = 4096;
 const MAX_MODEL_ID: usize = 64;
 /// Most steps of a primer or of a bar.
 const MAX_STEPS: usize = 64;
+/// Most layers of locks.
+const MAX_LOCKS: usize = MAX_TAKES + 1;
+/// Longest name of where a given track is from, in bytes.
+const MAX_SOURCE: usize = 256;
 /// Most tracks of a roll.
 const MAX_TRACKS: usize = 16;
 /// Most bytes of unpacked logits: 32 bars of 16 steps with 16 wide tracks.
@@ -44,12 +52,53 @@ pub struct Settings {
     /// States of the bar before the first, as in [`PatternSpec::primer`].
     #[serde(default)]
     pub primer: Vec<u16>,
+    /// What was written anew, in that order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub takes: Vec<Retake>,
+    /// What stays as it sounded.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub locks: Vec<TakenLock>,
+    /// The track that the others accompany.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub given: Option<GivenTrack>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { progression: DEFAULT_PROGRESSION.into(), model: DEFAULT_MODEL.into(), primer: Vec::new() }
+        Self {
+            progression: DEFAULT_PROGRESSION.into(),
+            model: DEFAULT_MODEL.into(),
+            primer: Vec::new(),
+            takes: Vec::new(),
+            locks: Vec::new(),
+            given: None,
+        }
     }
+}
+
+/// Music that was locked while a pattern played. In that pattern it is a step on the way, so that locking changes nothing else; in
+/// every other one (another seed, other chords, another model) it stands from the start, and all is written around it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TakenLock {
+    /// [`Settings::base`] of that pattern.
+    pub base: u64,
+    /// Re-rolls made before.
+    pub after: usize,
+    /// What sounded.
+    pub music: Given,
+}
+
+/// The user's own music, which the other tracks accompany.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GivenTrack {
+    /// The track that plays it.
+    pub lane: u8,
+    /// Where it is from, for people to read.
+    pub source: String,
+    /// Its bars, a loop.
+    pub music: Given,
 }
 
 /// A saved document that is not taken.
@@ -249,8 +298,52 @@ impl Settings {
         limit("progression", self.progression.len(), MAX_TEXT)?;
         limit("model id", self.model.len(), MAX_MODEL_ID)?;
         limit("primer", self.primer.len(), MAX_STEPS)?;
+        limit("list of re-rolls", self.takes.len(), MAX_TAKES)?;
+        limit("list of locks", self.locks.len(), MAX_LOCKS)?;
+        let max_bars = usize::try_from(MAX_PATTERN_BARS).unwrap_or(usize::MAX);
+        self.locks.iter().try_for_each(|lock| limit("lock", lock.music.n_bars(), max_bars))?;
+        if let Some(given) = &self.given {
+            limit("given track", given.music.n_bars(), max_bars)?;
+            limit("given track's source", given.source.len(), MAX_SOURCE)?;
+        }
         self.progression()?;
         Ok(())
+    }
+
+    /// Adds what was re-rolled, locked and given to a specification of everything else.
+    pub fn complete(&self, spec: &mut PatternSpec) {
+        let base = self.base(spec);
+        spec.given = self.given_in(spec.span);
+        spec.takes.clone_from(&self.takes);
+        let Span::Bars(n_bars) = spec.span else {
+            spec.takes.retain(|retake| retake.bars == Retake::ALL_BARS);
+            return;
+        };
+        for lock in &self.locks {
+            let music = lock.music.clone().resized(n_bars);
+            if lock.base == base {
+                spec.locks.push(Lock { after: lock.after, music });
+            } else {
+                spec.given.lay_over(&music);
+            }
+        }
+    }
+
+    /// Names a pattern by what it is made from, re-rolls and locks apart. `spec` says the rest.
+    #[must_use]
+    pub fn base(&self, spec: &PatternSpec) -> u64 {
+        let given = self.given_in(spec.span);
+        let bare = PatternSpec { given, takes: Vec::new(), locks: Vec::new(), ..spec.clone() };
+        // By the wish, which stays where the model is missing.
+        structure_key(&bare, &ModelId { id: self.model.clone(), sha256: String::new() })
+    }
+
+    fn given_in(&self, span: Span) -> Given {
+        match (&self.given, span) {
+            (None, _) => Given::default(),
+            (Some(given), Span::Bars(n_bars)) => given.music.repeated(n_bars),
+            (Some(given), Span::Endless) => given.music.clone(),
+        }
     }
 
     /// The progression, read.
@@ -306,7 +399,12 @@ mod tests {
 
     fn document() -> Document {
         Document {
-            settings: Settings { progression: "Dm7 | G7/B".into(), model: "midinet".into(), primer: vec![1, 0, 9] },
+            settings: Settings {
+                progression: "Dm7 | G7/B".into(),
+                model: "midinet".into(),
+                primer: vec![1, 0, 9],
+                ..Settings::default()
+            },
             pattern: SavedPattern::pack(&pattern()),
             ..Document::default()
         }

@@ -168,7 +168,7 @@ fn almost(
         for step in 0..meter.steps_per_bar() {
             for (number, track) in (0_u8..).zip(tracks) {
                 let track_idx = usize::from(number);
-                let is_given = u32::try_from(bar).is_ok_and(|bar| pattern.spec.given.is_known(track_idx, bar));
+                let is_given = u32::try_from(bar).is_ok_and(|bar| pattern.spec.is_given(track_idx, track.kind, bar));
                 if audible.checked_shr(number.into()).unwrap_or(0) & 1 == 0 || is_given {
                     continue;
                 }

@@ -519,7 +519,7 @@ fn drum_of(track: &TrackLayout, number: u8) -> Option<u8> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::{
         generate::manifest::tests::small_band,
@@ -552,13 +552,19 @@ mod tests {
         given.check(layout, true).unwrap();
         let kind = |idx: usize| layout.tracks[idx].kind;
         assert_eq!((given.n_bars(), given.has(1, kind(1), 0), given.has(0, kind(0), 0)), (n_bars as usize, true, false));
-        let given = given.cells(layout).0;
-        let mut cells = vec![i8::MIN; n_bars as usize * 6 * layout.n_cells()];
-        for bar in 0..n_bars {
-            let start = bar as usize * 6 * layout.n_cells();
-            given.on_in_bar(layout, bar).for_each(|on| cells[start + on] = i8::MAX);
-        }
+        let cells = rolled(&given, layout, n_bars);
         (cells.chunks(layout.n_cells()).map(|step| step[layout.cells_of(1)].to_vec()).collect(), placed)
+    }
+
+    /// A roll of what is given and nothing else, `(n_bars, n_steps, n_cells)`.
+    pub(crate) fn rolled(given: &Given, layout: &RollLayout, n_bars: u32) -> Vec<i8> {
+        let n_bar_cells = usize::from(layout.n_steps) * layout.n_cells();
+        let mut cells = vec![i8::MIN; n_bars as usize * n_bar_cells];
+        let given = given.cells(layout).0;
+        for (bar, cells) in (0..n_bars).zip(cells.chunks_mut(n_bar_cells)) {
+            given.on_in_bar(layout, bar).for_each(|on| cells[on] = i8::MAX);
+        }
+        cells
     }
 
     const GREEDY: fn() -> DecodeParams = DecodeParams::greedy;

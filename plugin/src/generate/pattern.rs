@@ -253,6 +253,8 @@ pub struct StructureKnobs {
     pub progression_generation: u32,
     /// Changes of the primer.
     pub primer_generation: u32,
+    /// Changes of what is re-rolled, locked and given.
+    pub takes_generation: u32,
     /// Chords come from MIDI input.
     pub live_chords: bool,
     /// The chord heard there, in whatever coding does not repeat itself; 0 without live chords.
@@ -274,10 +276,11 @@ impl StructureKnobs {
             self.model_generation,
             self.progression_generation,
             self.primer_generation,
+            self.takes_generation,
             u32::from(self.live_chords),
             self.heard,
         ];
-        let mut bytes = [0_u8; 36];
+        let mut bytes = [0_u8; 40];
         for (chunk, field) in bytes.chunks_exact_mut(4).zip(fields) {
             chunk.copy_from_slice(&field.to_le_bytes());
         }
@@ -363,6 +366,7 @@ mod tests {
             StructureKnobs { model_generation: 1, ..Default::default() },
             StructureKnobs { progression_generation: 1, ..Default::default() },
             StructureKnobs { primer_generation: 1, ..Default::default() },
+            StructureKnobs { takes_generation: 1, ..Default::default() },
             StructureKnobs { live_chords: true, ..Default::default() },
             StructureKnobs { heard: 1, ..Default::default() },
         ]
@@ -371,7 +375,7 @@ mod tests {
         .collect::<Vec<_>>();
         keys.sort_unstable();
         keys.dedup();
-        assert_eq!(keys.len(), 10);
+        assert_eq!(keys.len(), 11);
         assert_eq!(knobs.key(), StructureKnobs { seed: 1, ..Default::default() }.key());
     }
 }

@@ -76,6 +76,7 @@ impl Plan {
             progression: self.chords.clone(),
             primer: self.primer.clone(),
             given: self.accompanied.as_ref().map(|song| song.given.clone()).unwrap_or_default(),
+            locks: Vec::new(),
             takes: self.takes.clone(),
             morph: args.morph,
             candidates: args.candidates,

@@ -1,0 +1,466 @@
+//! Re-rolls, locks, the user's own track, and their undo: what the editor's buttons do. Host's main thread and editor, never the audio
+//! thread, which hears of a change by the generation.
+
+use super::{BarlineParams, MAX_TAKE, Saved};
+use crate::{
+    generate::{Given, GivenPart, Pattern, Retake, Span, pattern::MAX_TAKES},
+    music::{
+        note::{Channel, Note},
+        roll::TrackKind,
+        time::TimeSignature,
+    },
+    player::{
+        Knobs, Part,
+        knobs::{Lane, MAX_LANES},
+        render_parts,
+    },
+    state::{GivenTrack, Settings, TakenLock},
+};
+use std::sync::atomic::Ordering;
+
+/// Steps that can be undone.
+const MAX_UNDO: usize = 64;
+/// Layers of locks that are kept apart; beyond, the oldest two become one.
+const MAX_LOCKS: usize = MAX_TAKES + 1;
+
+/// A re-roll or a lock that cannot be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TakesError {
+    /// An endless pattern has no bars of its own.
+    #[error("an endless pattern can be re-rolled as a whole or by tracks, not by bars; nothing in it can be locked")]
+    Endless,
+    /// There are too many re-rolls.
+    #[error("{MAX_TAKES} re-rolls are kept at most; undo some, or re-roll everything")]
+    TooMany,
+    /// The pattern has no such track or bar, or it is locked already.
+    #[error("there is nothing to lock here")]
+    Nothing,
+}
+
+/// What undo brings back.
+#[derive(Clone, Debug)]
+struct Step {
+    takes: Vec<Retake>,
+    locks: Vec<TakenLock>,
+    /// The given track, where the step is about it: it may change by itself while it is captured.
+    given: Option<Option<GivenTrack>>,
+    /// Seed and take, where the step is about them: the host may change them too.
+    seed: Option<(i32, i32)>,
+}
+
+impl Step {
+    fn new(settings: &Settings) -> Self {
+        Self { takes: settings.takes.clone(), locks: settings.locks.clone(), given: None, seed: None }
+    }
+}
+
+/// What can be undone and redone, and the number of the last re-roll. Not saved.
+#[derive(Debug, Default)]
+pub(super) struct History {
+    undo: Vec<Step>,
+    redo: Vec<Step>,
+    last_take: u32,
+}
+
+impl History {
+    fn remember(&mut self, step: Step) {
+        self.redo.clear();
+        if self.undo.len() >= MAX_UNDO {
+            self.undo.remove(0);
+        }
+        self.undo.push(step);
+    }
+
+    /// A take that nothing had before: not what was undone, nor anything that the parameter can say.
+    fn next_take(&mut self, takes: &[Retake]) -> u32 {
+        let before = takes.iter().map(|retake| retake.take).max().unwrap_or(0);
+        self.last_take = self.last_take.max(before).max(MAX_TAKE.unsigned_abs()) + 1;
+        self.last_take
+    }
+}
+
+impl BarlineParams {
+    /// Writes tracks anew in bars (bit `n` is track or bar `n`; [`Retake::ALL_TRACKS`] and [`Retake::ALL_BARS`] are everything), to go
+    /// with all that stays. What is locked or given stays too.
+    ///
+    /// # Errors
+    /// [`TakesError::Endless`] for bars of an endless pattern, [`TakesError::TooMany`].
+    pub fn reroll(&self, tracks: u16, bars: u32) -> Result<(), TakesError> {
+        if self.length.value().span() == Span::Endless && bars != Retake::ALL_BARS {
+            return Err(TakesError::Endless);
+        }
+        let mut inner = self.saved.inner.lock();
+        let step = Step::new(&inner.settings);
+        let take = inner.history.next_take(&step.takes);
+        let settings = &mut inner.settings;
+        let n_takes = settings.takes.len();
+        let is_unlocked = settings.locks.iter().all(|lock| lock.after != n_takes);
+        match settings.takes.last_mut() {
+            // Only the last of equal ones counts, unless something was locked in between.
+            Some(last) if is_unlocked && (last.tracks, last.bars) == (tracks, bars) => last.take = take,
+            _ if (tracks, bars) == (Retake::ALL_TRACKS, Retake::ALL_BARS) => {
+                // Nothing written before leaves a trace.
+                settings.takes = vec![Retake { tracks, bars, take }];
+                settings.locks.iter_mut().for_each(|lock| lock.after = 0);
+            }
+            _ if n_takes >= MAX_TAKES => return Err(TakesError::TooMany),
+            _ => settings.takes.push(Retake { tracks, bars, take }),
+        }
+        inner.history.remember(step);
+        self.saved.count_takes();
+        Ok(())
+    }
+
+    /// Keeps tracks in bars as they sound in `pattern` now: the notes that the knobs of the moment decode, before swing, humanising,
+    /// octave and key, which go on acting on them. Nothing else changes, and no re-roll, seed, chord, knob or model changes them, until
+    /// [`unlock`](Self::unlock). A note that is held into a bar belongs to the bar where it begins.
+    ///
+    /// # Errors
+    /// [`TakesError::Endless`], [`TakesError::Nothing`].
+    pub fn lock(&self, tracks: u16, bars: u32, pattern: &Pattern) -> Result<(), TakesError> {
+        let Span::Bars(n_bars) = pattern.spec.span else { return Err(TakesError::Endless) };
+        let mut music = self.as_heard(pattern, n_bars).kept(tracks, bars);
+        let mut inner = self.saved.inner.lock();
+        let step = Step::new(&inner.settings);
+        for (track, locked) in (0_u32..).zip(locked(&inner.settings)) {
+            music = music.without(1_u16.unbounded_shl(track), locked);
+        }
+        if music.is_empty() {
+            return Err(TakesError::Nothing);
+        }
+        let settings = &mut inner.settings;
+        let (base, after) = (settings.base(&pattern.spec), settings.takes.len());
+        match settings.locks.iter_mut().find(|lock| (lock.base, lock.after) == (base, after)) {
+            Some(lock) => lock.music.lay_over(&music),
+            None => settings.locks.push(TakenLock { base, after, music }),
+        }
+        if settings.locks.len() > MAX_LOCKS {
+            let oldest = settings.locks.remove(0);
+            settings.locks.iter_mut().take(1).for_each(|second| second.music.lay_over(&oldest.music));
+        }
+        inner.history.remember(step);
+        self.saved.count_takes();
+        Ok(())
+    }
+
+    /// What a pattern's tracks play on the plain grid, with the knobs of the moment.
+    fn as_heard(&self, pattern: &Pattern, n_bars: u32) -> Given {
+        let knobs = self.knobs();
+        let lane = |idx: usize| Lane {
+            density: knobs.lane(idx).density,
+            channel: u8::try_from(idx).ok().and_then(Channel::new).unwrap_or_default(),
+            ..Lane::default()
+        };
+        let plain = Knobs {
+            temperature: knobs.temperature,
+            threshold: knobs.threshold,
+            humanize_velocity: 0.0,
+            lanes: std::array::from_fn(lane),
+            ..Knobs::default()
+        };
+        let parts = render_parts(pattern, &plain, TimeSignature::default(), 0..n_bars);
+        let layout = pattern.roll.layout();
+        let notes_of = |track_idx: usize| -> Vec<Note> {
+            let own = parts.iter().filter(|(part, _)| matches!(part, Part::Track(idx) if usize::from(*idx) == track_idx));
+            own.map(|(_, note)| *note).collect()
+        };
+        let tracks: Vec<_> = layout.tracks.iter().enumerate().map(|(idx, track)| (idx, track.kind, notes_of(idx))).collect();
+        let parts: Vec<_> = tracks
+            .iter()
+            .map(|(track_idx, kind, notes)| GivenPart { track_idx: *track_idx, drums: *kind == TrackKind::Onsets, notes })
+            .collect();
+        Given::from_parts(&parts, layout.n_steps, n_bars).0
+    }
+
+    /// Gives tracks in bars back to the network: what it had written there, or, if seed, chords or model have changed since, what it
+    /// writes there now.
+    pub fn unlock(&self, tracks: u16, bars: u32) {
+        let mut inner = self.saved.inner.lock();
+        let step = Step::new(&inner.settings);
+        for lock in &mut inner.settings.locks {
+            lock.music = std::mem::take(&mut lock.music).without(tracks, bars);
+        }
+        inner.settings.locks.retain(|lock| !lock.music.is_empty());
+        if inner.settings.locks != step.locks {
+            inner.history.remember(step);
+            self.saved.count_takes();
+        }
+    }
+
+    /// Makes this the track that the others accompany.
+    pub fn give(&self, given: GivenTrack) {
+        self.set_given(Some(given));
+    }
+
+    /// Takes the given track away.
+    pub fn clear_given(&self) {
+        self.set_given(None);
+    }
+
+    fn set_given(&self, given: Option<GivenTrack>) {
+        let mut inner = self.saved.inner.lock();
+        if inner.settings.given != given {
+            let before = std::mem::replace(&mut inner.settings.given, given);
+            let step = Step { given: Some(before), ..Step::new(&inner.settings) };
+            inner.history.remember(step);
+            self.saved.count_takes();
+        }
+    }
+
+    /// To be called before a button changes seed or take: undo will bring them back. The re-rolls made so far go, for they were of
+    /// another idea; locks stay.
+    pub fn remember_seed(&self) {
+        let seed = Some((self.seed.value(), self.take.value()));
+        let mut inner = self.saved.inner.lock();
+        let step = Step { seed, ..Step::new(&inner.settings) };
+        inner.settings.takes.clear();
+        inner.history.remember(step);
+        self.saved.count_takes();
+    }
+
+    /// Takes the last step back. Where it changed seed and take, these are their values before, to be set by the caller.
+    pub fn undo(&self) -> Option<(i32, i32)> {
+        self.step(|history| (&mut history.undo, &mut history.redo))
+    }
+
+    /// Does again what was undone last; the values as in [`undo`](Self::undo).
+    pub fn redo(&self) -> Option<(i32, i32)> {
+        self.step(|history| (&mut history.redo, &mut history.undo))
+    }
+
+    fn step(&self, direction: impl FnOnce(&mut History) -> (&mut Vec<Step>, &mut Vec<Step>)) -> Option<(i32, i32)> {
+        let now = (self.seed.value(), self.take.value());
+        let mut inner = self.saved.inner.lock();
+        let super::Inner { settings, history, .. } = &mut *inner;
+        let (from, to) = direction(history);
+        let step = from.pop()?;
+        let back = Step {
+            given: step.given.as_ref().map(|_| settings.given.clone()),
+            seed: step.seed.map(|_| now),
+            ..Step::new(settings)
+        };
+        to.push(back);
+        (settings.takes, settings.locks) = (step.takes, step.locks);
+        if let Some(given) = step.given {
+            settings.given = given;
+        }
+        self.saved.count_takes();
+        step.seed
+    }
+}
+
+impl Saved {
+    fn count_takes(&self) {
+        self.takes.fetch_add(1, Ordering::Release);
+    }
+
+    /// Whether there is something to undo.
+    #[must_use]
+    pub fn can_undo(&self) -> bool {
+        !self.inner.lock().history.undo.is_empty()
+    }
+
+    /// Whether there is something to redo.
+    #[must_use]
+    pub fn can_redo(&self) -> bool {
+        !self.inner.lock().history.redo.is_empty()
+    }
+
+    /// The bars that are locked in each track; bit `n` is bar `n`.
+    #[must_use]
+    pub fn locked(&self) -> [u32; MAX_LANES] {
+        locked(&self.inner.lock().settings)
+    }
+
+    /// The track that the others accompany.
+    #[must_use]
+    pub fn given(&self) -> Option<GivenTrack> {
+        self.inner.lock().settings.given.clone()
+    }
+}
+
+fn locked(settings: &Settings) -> [u32; MAX_LANES] {
+    std::array::from_fn(|track_idx| settings.locks.iter().fold(0, |bars, lock| bars | lock.music.bars_of(track_idx)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        generate::{ModelId, PatternSpec, Span},
+        music::{
+            note::Pitch,
+            roll::{LogitRoll, RollLayout, TrackLayout},
+        },
+        player::render,
+    };
+
+    /// Four bars of three tracks, doubtful everywhere.
+    fn doubtful(spec: PatternSpec) -> Pattern {
+        let track = |kind, lowest, n_pitches| TrackLayout {
+            kind,
+            lowest_pitch: Pitch::new(lowest).unwrap(),
+            n_pitches,
+            merge_repeats: false,
+        };
+        let tracks =
+            vec![track(TrackKind::Onsets, 36, 9), track(TrackKind::OneOfN, 30, 12), track(TrackKind::OnsetSustain, 55, 20)];
+        let layout = RollLayout { n_steps: 16, tracks };
+        let n = 4 * 16 * layout.n_cells();
+        let sustains = layout.cells_of(2).start + 20;
+        let cell = |idx: usize| {
+            let noise = i8::try_from((idx * idx + idx * 31) % 61).unwrap() - 45;
+            if idx % layout.n_cells() >= sustains { noise + 50 } else { noise }
+        };
+        let roll = LogitRoll::from_cells(layout.clone(), 4, (0..n).map(cell).collect()).unwrap();
+        let model = ModelId { id: "doubtful".into(), sha256: String::new() };
+        Pattern { key: 3, spec, model, first_bar: 0, roll, temperature_factor: 1.0 }
+    }
+
+    fn spec(params: &BarlineParams) -> PatternSpec {
+        let mut spec = PatternSpec {
+            seed: params.seed.value().unsigned_abs(),
+            take: params.take.value().unsigned_abs(),
+            span: params.length.value().span(),
+            ..PatternSpec::default()
+        };
+        params.saved.snapshot().settings.complete(&mut spec);
+        spec
+    }
+
+    fn take_numbers(params: &BarlineParams) -> Vec<u32> {
+        params.saved.snapshot().settings.takes.iter().map(|retake| retake.take).collect()
+    }
+
+    const ALL: (u16, u32) = (Retake::ALL_TRACKS, Retake::ALL_BARS);
+
+    #[test]
+    fn rerolls_add_up_and_each_has_a_take_of_its_own() {
+        let params = BarlineParams::default();
+        let before = params.saved.generations();
+        params.reroll(0b10, 0b11).unwrap();
+        params.reroll(0b10, 0b11).unwrap();
+        params.reroll(0b100, Retake::ALL_BARS).unwrap();
+        assert_eq!(take_numbers(&params), [1001, 1002]);
+        assert_eq!(params.saved.generations(), super::super::Generations { takes: before.takes + 3, ..before });
+        // What was undone does not come again.
+        assert_eq!(params.undo(), None);
+        params.reroll(0b100, Retake::ALL_BARS).unwrap();
+        assert_eq!(take_numbers(&params), [1001, 1003]);
+        params.reroll(ALL.0, ALL.1).unwrap();
+        assert_eq!(take_numbers(&params), [1004]);
+        for bar in 0..63_u32 {
+            params.reroll(1, 1 << (bar % 32)).unwrap();
+        }
+        assert_eq!(params.reroll(2, 4), Err(TakesError::TooMany));
+        assert_eq!((take_numbers(&params).len(), params.reroll(ALL.0, ALL.1)), (64, Ok(())));
+        assert_eq!(spec(&params).takes.len(), 1);
+    }
+
+    #[test]
+    fn undo_and_redo_go_back_and_forth() {
+        let params = BarlineParams::default();
+        let pattern = doubtful(PatternSpec { span: Span::Bars(4), ..spec(&params) });
+        let given = || GivenTrack { lane: 2, source: "captured".into(), music: Given::from_parts(&[], 16, 2).0 };
+        let mut states = vec![params.saved.snapshot().settings];
+        let steps: [&dyn Fn(); 6] = [
+            &|| params.reroll(1, 2).unwrap(),
+            &|| params.lock(0b10, 0b101, &pattern).unwrap(),
+            &|| params.give(given()),
+            &|| params.unlock(0b10, 0b001),
+            &|| params.remember_seed(),
+            &|| params.reroll(4, 8).unwrap(),
+        ];
+        for step in steps {
+            assert!(!params.saved.can_redo());
+            step();
+            states.push(params.saved.snapshot().settings);
+        }
+        let seeds: Vec<_> = states
+            .iter()
+            .rev()
+            .skip(1)
+            .map(|state| {
+                let seed = params.undo();
+                assert_eq!(params.saved.snapshot().settings, *state);
+                seed
+            })
+            .collect();
+        // Only the step that was about the seed brings it back.
+        assert_eq!(seeds, [None, Some((0, 0)), None, None, None, None]);
+        assert!(!params.saved.can_undo() && params.undo().is_none());
+        for state in &states[1..] {
+            assert!(params.saved.can_redo());
+            params.redo();
+            assert_eq!(params.saved.snapshot().settings, *state);
+        }
+        params.undo();
+        params.clear_given();
+        assert!(params.saved.can_undo() && !params.saved.can_redo());
+    }
+
+    #[test]
+    fn a_lock_holds_what_sounds_and_moves_with_the_rerolls() {
+        let params = BarlineParams::default();
+        let pattern = doubtful(PatternSpec { span: Span::Bars(8), ..spec(&params) });
+        params.reroll(1, 1).unwrap();
+        params.lock(0b011, 0b0110, &pattern).unwrap();
+        params.reroll(0b111, Retake::ALL_BARS).unwrap();
+        let locked = spec(&params);
+        assert_eq!((locked.given.is_empty(), locked.locks.len(), locked.locks[0].after), (true, 1, 1));
+        assert_eq!((locked.takes.len(), locked.locks[0].music.n_bars()), (2, 8));
+        assert_eq!(params.saved.locked()[..4], [0b0110, 0b0110, 0, 0]);
+        // What is locked stays locked as it was; the rest comes after the second re-roll.
+        params.lock(0b010, 0b1110, &pattern).unwrap();
+        assert_eq!(params.lock(0b010, 0b1110, &pattern), Err(TakesError::Nothing));
+        assert_eq!(params.saved.locked()[..4], [0b0110, 0b1110, 0, 0]);
+        let layers: Vec<_> = spec(&params).locks.iter().map(|lock| (lock.after, lock.music.bars_of(1))).collect();
+        assert_eq!(layers, [(1, 0b0110), (2, 0b1000)]);
+        params.unlock(0b001, Retake::ALL_BARS);
+        assert_eq!(params.saved.locked()[..4], [0, 0b1110, 0, 0]);
+        // A new beginning knows of all of them.
+        params.reroll(ALL.0, ALL.1).unwrap();
+        assert!(spec(&params).locks.iter().all(|lock| lock.after == 0));
+        // Other chords are another pattern, which is written around what is locked.
+        let other =
+            PatternSpec { progression: "E | A".parse().unwrap(), given: Given::default(), locks: vec![], ..spec(&params) };
+        let mut completed = other.clone();
+        params.saved.snapshot().settings.complete(&mut completed);
+        assert_eq!((completed.locks.len(), completed.given.bars_of(1), completed.given.bars_of(0)), (0, 0b1110, 0));
+        // And so is another model.
+        params.saved.change(|settings| settings.model = "other".into()).unwrap();
+        assert_eq!((spec(&params).locks.len(), spec(&params).given.bars_of(1)), (0, 0b1110));
+    }
+
+    #[test]
+    fn what_is_locked_sounds_the_same_whatever_the_knobs_say_then() {
+        let params = BarlineParams::default();
+        let mut pattern = doubtful(PatternSpec { span: Span::Bars(4), ..spec(&params) });
+        let loud = |knobs: Knobs| Knobs { humanize_velocity: 0.0, accent: 0.0, ..knobs };
+        let before = render(&pattern, &loud(params.knobs()), TimeSignature::default(), 4);
+        let wild = Knobs { temperature: 2.0, threshold: 0.8, ..loud(params.knobs()) };
+        assert_ne!(render(&pattern, &wild, TimeSignature::default(), 4), before);
+        params.lock(0b111, Retake::ALL_BARS, &pattern).unwrap();
+        let music = params.saved.snapshot().settings.locks[0].music.clone();
+        pattern.spec.locks = vec![crate::generate::Lock { after: 0, music: music.clone() }];
+        // Laid over any other pattern of this layout the notes are the same, wherever they were.
+        let layout = pattern.roll.layout().clone();
+        let cells = crate::generate::given::tests::rolled(&music, &layout, 4);
+        pattern.roll = LogitRoll::from_cells(layout, 4, cells.into()).unwrap();
+        assert_eq!(render(&pattern, &wild, TimeSignature::default(), 4), before);
+    }
+
+    #[test]
+    fn an_endless_pattern_takes_no_locks_and_whole_rerolls_only() {
+        let params = BarlineParams::default();
+        let endless = doubtful(PatternSpec { span: Span::Endless, ..spec(&params) });
+        assert_eq!(params.lock(1, 1, &endless), Err(TakesError::Endless));
+        // What was made before the pattern became endless rests.
+        params.reroll(1, 2).unwrap();
+        params.reroll(2, Retake::ALL_BARS).unwrap();
+        params.lock(4, 1, &doubtful(PatternSpec { span: Span::Bars(8), ..spec(&params) })).unwrap();
+        let mut spec = PatternSpec { span: Span::Endless, ..PatternSpec::default() };
+        params.saved.snapshot().settings.complete(&mut spec);
+        assert_eq!((spec.takes.len(), spec.locks.len(), spec.given.is_empty()), (1, 0, true));
+    }
+}
