@@ -29,12 +29,17 @@ pub const MAX_BUILD_BARS: u32 = 4 * MAX_PATTERN_BARS;
 ///
 /// Where a specification asks for several candidates, each pass writes a phrase that many times and keeps the try with the fewest
 /// [`Faults`]: what follows, in later passes and bars, goes on from that one.
+///
+/// On the way between two seeds, a network whose noise draws step by step has no path in its noise: one draw that turns out otherwise
+/// moves all that follow. There both seeds' phrases are written, each in its own chain, and track after track goes over to the other.
 #[derive(Debug)]
 pub struct Builder {
     spec: PatternSpec,
+    /// What the noise of each writing from nothing is drawn for: the pattern's seed, or both; retakes go with the nearer.
+    sides: Vec<PatternSpec>,
     model: ModelId,
     temperature_factor: f32,
-    /// Everything with the first take, then the retakes.
+    /// Everything with the first take, once for each side, then the retakes.
     passes: Vec<Retake>,
     /// What is given or locked, and the first pass that knows of it; beyond the last, none does.
     layers: Vec<(usize, GivenCells)>,
@@ -57,6 +62,8 @@ pub struct Builder {
     best: Option<(f64, Phrase)>,
     n_rejected: u32,
     phrase: Phrase,
+    /// The phrase as the first of two sides wrote it.
+    first_side: Phrase,
     /// Per pass the greedy cells of the bars before the phrase, [`n_history`](Self::n_history) at most, of the same chain.
     histories: Vec<Vec<u8>>,
 }
@@ -86,14 +93,16 @@ impl Builder {
             return Err(GenerateError::Length { n_bars, max: MAX_BUILD_BARS });
         }
         check_primer(manifest, &spec.primer)?;
-        let (passes, n_done) = passes(manifest, spec)?;
-        let layers = layers(manifest, spec, passes.len(), n_done)?;
+        let sides = sides(manifest, spec);
+        let (passes, n_done) = passes(manifest, spec, sides.len())?;
+        let layers = layers(manifest, spec, passes.len(), sides.len(), n_done)?;
         let chain_bars = manifest.chain_bars.max(1);
         let n_history = manifest.context_bars.max(u32::from(manifest.has(Encoding::States)));
         // Without a look at the bars before, a phrase needs nothing of its chain.
         let unit = if n_history > 0 { chain_bars } else { manifest.n_bars.max(1) };
         let mut builder = Self {
             spec: spec.clone(),
+            sides,
             model: ModelId { id: manifest.id.clone(), sha256: generator.sha256().into() },
             temperature_factor: manifest.calibration.temperature,
             histories: vec![Vec::new(); passes.len()],
@@ -112,6 +121,7 @@ impl Builder {
             best: None,
             n_rejected: 0,
             phrase: Phrase::default(),
+            first_side: Phrase::default(),
         };
         builder.begin_phrase();
         builder.pass_on();
@@ -213,7 +223,8 @@ impl Builder {
             let steps = bars_back(1).chunks_exact(self.layout.n_cells().max(1));
             steps.flat_map(|step| step.get(first_track.clone()).unwrap_or(&[])).copied().collect()
         };
-        let known: Vec<u16> = if self.next_pass == 0 {
+        let from_nothing = self.next_pass < self.sides.len();
+        let known: Vec<u16> = if from_nothing {
             self.bars().map(|bar| self.given_tracks(bar)).collect()
         } else {
             written.iter().map(|tracks| !tracks).collect()
@@ -223,14 +234,21 @@ impl Builder {
         self.each_written(written, |idx, _, _| takes.get_mut(idx).into_iter().for_each(|take| *take = next_take));
         let view = View {
             bar: self.next_bar,
-            take: if self.next_pass == 0 { next_take } else { self.phrase.shared_take },
+            take: if from_nothing { next_take } else { self.phrase.shared_take },
             takes: &takes,
             previous: &previous,
             n_before: u32::try_from(before.len() / n_bar_cells).unwrap_or(0),
             cells: &cells,
             known: &known,
         };
-        phrase_input(manifest, &self.spec, &view)
+        phrase_input(manifest, self.side(), &view)
+    }
+
+    /// What the next pass draws its noise for.
+    fn side(&self) -> &PatternSpec {
+        let nearer = usize::from(self.spec.morph.is_some_and(|morph| morph.amount < 0.5));
+        let idx = if self.next_pass < self.sides.len() { self.next_pass } else { nearer };
+        self.sides.get(idx).or(self.sides.first()).unwrap_or(&self.spec)
     }
 
     /// Calls `each` with the index among `(n_bars, n_tracks)`, the bar and the track of whatever is written.
@@ -253,7 +271,7 @@ impl Builder {
         let take = self.next_take();
         let on = greedy(&self.layout, logits);
         let mut phrase = self.phrase.clone();
-        if self.next_pass == 0 {
+        if self.next_pass < self.sides.len() {
             phrase.shared_take = take;
         }
         self.each_written(written, |idx, bar_idx, track_idx| {
@@ -274,6 +292,12 @@ impl Builder {
         if self.next_bar.is_multiple_of(self.chain_bars) {
             self.histories.iter_mut().for_each(Vec::clear);
         }
+        self.next_pass = 0;
+        self.write_from_nothing();
+    }
+
+    /// A phrase with nothing in it but what is given.
+    fn write_from_nothing(&mut self) {
         let n_bar_cells = self.n_bar_cells();
         let n_bars = usize::try_from(self.phrase_bars).unwrap_or(1);
         let n_phrase_cells = n_bars * n_bar_cells;
@@ -284,15 +308,14 @@ impl Builder {
             takes: vec![take; n_bars * self.layout.tracks.len()],
             shared_take: take,
         };
-        self.next_pass = 0;
-        self.lay_layers();
+        self.lay_layers(0);
     }
 
-    /// Puts the layers that begin with the next pass into the phrase, as sure as a logit can be.
-    fn lay_layers(&mut self) {
+    /// Puts the layers that begin with a pass into the phrase, as sure as a logit can be.
+    fn lay_layers(&mut self, pass: usize) {
         let (n_steps, n_cells) = (usize::from(self.layout.n_steps), self.layout.n_cells());
         let layers = std::mem::take(&mut self.layers);
-        for (_, given) in layers.iter().filter(|(first_pass, _)| *first_pass == self.next_pass) {
+        for (_, given) in layers.iter().filter(|(first_pass, _)| *first_pass == pass) {
             for (bar_idx, bar) in self.bars().enumerate() {
                 let first = bar_idx * self.n_bar_cells();
                 let tracks = given.tracks(bar);
@@ -320,7 +343,34 @@ impl Builder {
             history.drain(..history.len().saturating_sub(keep));
         }
         self.next_pass += 1;
-        self.lay_layers();
+        if self.next_pass < self.sides.len() {
+            self.first_side = std::mem::take(&mut self.phrase);
+            self.write_from_nothing();
+            return;
+        }
+        if self.next_pass == self.sides.len() && self.sides.len() > 1 {
+            self.mix();
+        }
+        self.lay_layers(self.next_pass);
+    }
+
+    /// Takes the tracks that have gone over to the other seed from its side, which was written first.
+    fn mix(&mut self) {
+        let other = std::mem::take(&mut self.first_side);
+        let crossed = self.spec.morph.map_or(0, |morph| morph.crossed(self.spec.seed, self.next_bar, self.layout.tracks.len()));
+        let n_bars = usize::try_from(self.phrase_bars).unwrap_or(1);
+        let (n_steps, n_cells, n_tracks) = (usize::from(self.layout.n_steps), self.layout.n_cells(), self.layout.tracks.len());
+        for track_idx in (0..n_tracks).filter(|idx| crossed >> idx & 1 == 1) {
+            let cells = self.layout.cells_of(track_idx);
+            for first in (0..n_bars * n_steps).map(|step| step * n_cells) {
+                let range = first + cells.start..first + cells.end;
+                copy(&mut self.phrase.logits, &other.logits, range.clone());
+                copy(&mut self.phrase.on, &other.on, range);
+            }
+            for idx in (0..n_bars).map(|bar| bar * n_tracks + track_idx) {
+                copy(&mut self.phrase.takes, &other.takes, idx..idx + 1);
+            }
+        }
     }
 
     /// Goes on to the next pass that writes something, over the ends of phrases, which become ready.
@@ -375,25 +425,40 @@ fn all_tracks(layout: &RollLayout) -> u16 {
     u16::MAX.checked_shr(u32::try_from(16 - layout.tracks.len().min(16)).unwrap_or(0)).unwrap_or(0)
 }
 
-/// Everything, then what is written anew; and how many retakes the first of them already stands for. A retake of everything is a new
-/// beginning: what was written before it leaves no trace.
-fn passes(manifest: &Manifest, spec: &PatternSpec) -> Result<(Vec<Retake>, usize), GenerateError> {
+/// What the noise is drawn for where a pattern is written from nothing: one specification, or, amid a morph of a network that draws
+/// step by step, the other seed's and then the own.
+fn sides(manifest: &Manifest, spec: &PatternSpec) -> Vec<PatternSpec> {
+    let with_seed = |seed| PatternSpec { seed, morph: None, ..spec.clone() };
+    match spec.morph {
+        Some(morph) if manifest.draws_by_step() => {
+            let own = (morph.amount < 1.0).then(|| with_seed(spec.seed));
+            let other = (morph.amount > 0.0).then(|| with_seed(morph.seed));
+            other.into_iter().chain(own).collect()
+        }
+        _ => vec![spec.clone()],
+    }
+}
+
+/// Everything, once for each side, then what is written anew; and how many retakes the first of them already stands for. A retake of
+/// everything is a new beginning: what was written before it leaves no trace.
+fn passes(manifest: &Manifest, spec: &PatternSpec, n_sides: usize) -> Result<(Vec<Retake>, usize), GenerateError> {
     let refuse = |reason| Err(GenerateError::Takes { model: manifest.id.clone(), reason });
     if spec.takes.len() > MAX_TAKES {
         return refuse(format!("there are {} retakes, at most {MAX_TAKES} are kept", spec.takes.len()));
     }
     let whole = all_tracks(&manifest.layout());
     let is_whole = |retake: &Retake| retake.bars == Retake::ALL_BARS && retake.tracks & whole == whole;
-    let mut passes = vec![Retake { tracks: whole, bars: Retake::ALL_BARS, take: spec.take }];
+    let mut passes = vec![Retake { tracks: whole, bars: Retake::ALL_BARS, take: spec.take }; n_sides];
     let mut n_done = 0;
     for (idx, retake) in spec.takes.iter().enumerate() {
         if is_whole(retake) {
-            passes.clear();
+            passes = vec![*retake; n_sides];
             n_done = idx + 1;
+        } else {
+            passes.push(*retake);
         }
-        passes.push(*retake);
     }
-    if passes.len() > 1 && !manifest.has(Encoding::Given) {
+    if passes.len() > n_sides && !manifest.has(Encoding::Given) {
         return refuse("it writes all tracks and bars at once".into());
     }
     Ok((passes, n_done))
@@ -404,6 +469,7 @@ fn layers(
     manifest: &Manifest,
     spec: &PatternSpec,
     n_passes: usize,
+    n_sides: usize,
     n_done: usize,
 ) -> Result<Vec<(usize, GivenCells)>, GenerateError> {
     let layout = manifest.layout();
@@ -411,8 +477,12 @@ fn layers(
         Ok(()) => Ok((first_pass.min(n_passes), given.cells(&layout).0)),
         Err(reason) => Err(GenerateError::Given { model: manifest.id.clone(), reason }),
     };
-    // The pass of the retake that came next: the first pass is the retake before those that are left, or none.
-    let of_lock = |lock: &Lock| layer(lock.after.saturating_add(1).saturating_sub(n_done), &lock.music);
+    // The pass of the retake that came next: the first pass of a side is the retake before those that are left, or none.
+    let pass_after = |n_takes: usize| match n_takes.saturating_add(1).saturating_sub(n_done) {
+        0 => 0,
+        n => n.saturating_add(n_sides - 1),
+    };
+    let of_lock = |lock: &Lock| layer(pass_after(lock.after), &lock.music);
     std::iter::once(layer(0, &spec.given)).chain(spec.locks.iter().map(of_lock)).collect()
 }
 
@@ -451,9 +521,10 @@ fn check_primer(manifest: &Manifest, primer: &[u16]) -> Result<(), GenerateError
 pub(crate) mod tests {
     use super::*;
     use crate::generate::{
+        GivenPart,
         generator::Backend,
         manifest::tests::{small_band, tiny},
-        pattern::Span,
+        pattern::{Morph, Span},
     };
     use crate::music::{
         noise::{Address, Purpose},
@@ -761,6 +832,58 @@ pub(crate) mod tests {
             builder.step(&mut fake).unwrap();
         }
         assert_eq!(builder.n_rejected(), 2 * (5 + 2));
+    }
+
+    #[test]
+    fn a_morph_takes_track_after_track_to_the_other_seed() {
+        let of = |seed, morph: Option<f32>| PatternSpec { seed, morph: morph.map(|amount| Morph { seed: 77, amount }), ..ask() };
+        let (own, other) = (built(&of(31, None), 13), built(&of(77, None), 13));
+        assert_eq!(built(&of(31, Some(0.0)), 13), own);
+        assert_eq!(built(&of(31, Some(1.0)), 13), other);
+        // Phrases of two bars: which of the seeds each track of each plays.
+        let mut before = vec![[false; 3]; 7];
+        for step in 1..=32_u8 {
+            let mixed = built(&of(31, Some(f32::from(step) / 32.0)), 13);
+            let mut n_changed = 0;
+            for (phrase, part) in (0..7).flat_map(|phrase| (0..3).map(move |part| (phrase, part))) {
+                let bars = phrase * 2..(phrase * 2 + 2).min(13);
+                let is_other = mixed[part][bars.clone()] == other[part][bars.clone()];
+                assert!(is_other || mixed[part][bars.clone()] == own[part][bars], "step {step}, phrase {phrase}, track {part}");
+                assert!(is_other || !before[phrase][part], "step {step}: phrase {phrase}, track {part} has gone back");
+                n_changed += usize::from(is_other != before[phrase][part]);
+                before[phrase][part] = is_other;
+            }
+            assert!(n_changed <= 4, "step {step}: {n_changed} of 21 at once");
+            // What is retaken alone changes, on the way too.
+            let retaken = PatternSpec { takes: vec![track(2, 0b100, 9)], ..of(31, Some(f32::from(step) / 32.0)) };
+            let after = built(&retaken, 13);
+            for (part, bar) in (0..3).flat_map(|part| (0..13).map(move |bar| (part, bar))) {
+                assert_eq!(after[part][bar] != mixed[part][bar], (part, bar) == (1, 2), "step {step}, track {part}, bar {bar}");
+            }
+        }
+        assert_eq!(before, [[true; 3]; 7]);
+    }
+
+    #[test]
+    fn amid_a_morph_bars_keep_their_address_and_what_is_locked_stays() {
+        let layout = small_band().layout();
+        let held = note(0, 240, 31);
+        let music = Given::from_parts(&[GivenPart { track_idx: 1, drums: false, notes: &[held] }], layout.n_steps, 2).0;
+        let spec = PatternSpec {
+            morph: Some(Morph { seed: 77, amount: 0.45 }),
+            takes: vec![track(4, 0b11, 3), track(1, 0b1100, 4)],
+            locks: vec![Lock { after: 1, music: music.clone() }],
+            span: Span::Bars(11),
+            ..ask()
+        };
+        let mut fake = Fake::new(small_band());
+        let whole = build(&mut fake, &spec, 0, 11, |_| ()).unwrap();
+        for (first, n) in [(0, 3), (3, 5), (8, 3)] {
+            let part = build(&mut fake, &spec, first, n, |_| ()).unwrap();
+            assert_eq!(bars(&part), bars(&whole)[first as usize..(first + n) as usize]);
+        }
+        let locked = parts(&build(&mut fake, &PatternSpec { given: music, locks: vec![], ..spec }, 0, 2, |_| ()).unwrap());
+        assert_eq!(parts(&whole)[1][..2], locked[1]);
     }
 
     #[test]

@@ -333,6 +333,13 @@ impl Manifest {
         self.conditions.iter().any(|c| c.encoding == encoding)
     }
 
+    /// Whether a latent has values for every step, which then decide what is drawn there, rather than what the whole is like.
+    #[must_use]
+    pub fn draws_by_step(&self) -> bool {
+        let n_steps = usize::from(self.n_steps);
+        self.latents.iter().any(|latent| latent.shape.len() > 2 && latent.shape.contains(&n_steps))
+    }
+
     /// Bars that the network sees at once: those before the phrase and the phrase.
     #[must_use]
     pub fn window_bars(&self) -> u32 {

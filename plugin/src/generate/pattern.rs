@@ -3,7 +3,7 @@
 use super::given::Given;
 use crate::music::{
     chord::Progression,
-    noise::quarter_circle,
+    noise::{Address, Purpose, quarter_circle},
     roll::{LogitRoll, TrackKind},
 };
 use serde::{Deserialize, Serialize};
@@ -154,6 +154,19 @@ impl Morph {
     #[must_use]
     pub fn weights(self) -> (f32, f32) {
         quarter_circle(self.amount)
+    }
+
+    /// The tracks of the phrase from `bar` that have gone over to the other seed, where that goes track by track; bit `n` is track `n`.
+    /// They go in an order of the phrase's own, evenly over the way, and none goes back.
+    #[must_use]
+    pub(super) fn crossed(self, seed: u32, bar: u32, n_tracks: usize) -> u16 {
+        let place = |track: u16| Address { seed, take: self.seed, bar, track, ..Address::default() };
+        let mut order: Vec<u16> = (0..16).take(n_tracks).collect();
+        order.sort_by_key(|track| place(*track).draw(Purpose::Morph));
+        let (start, n) = (place(u16::MAX).uniform(Purpose::Morph), f64::from(u16::try_from(n_tracks).unwrap_or(16)));
+        let has_gone = |rank: &(f64, u16)| (rank.0 + start) / n < f64::from(self.amount);
+        let ranks = std::iter::successors(Some(0.0), |rank| Some(rank + 1.0));
+        ranks.zip(order).filter(has_gone).fold(0, |tracks, (_, track)| tracks | 1 << track)
     }
 }
 

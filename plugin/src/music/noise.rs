@@ -19,6 +19,8 @@ pub enum Purpose {
     HumanizeTime = 3,
     /// Changing a velocity.
     HumanizeVelocity = 4,
+    /// In which order tracks go from seed to seed.
+    Morph = 5,
 }
 
 /// A place in the music. What is random there is a function of this and of nothing else.
@@ -128,7 +130,7 @@ pub fn quarter_circle(amount: f32) -> (f32, f32) {
 }
 
 /// 52 random bits. The bounds cost a few instructions where the values cost logarithms: most cells of a roll lose by the bound.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Draw(u64);
 
 /// A little above ln 2, so that rounding cannot push a value over its bound.
