@@ -34,7 +34,7 @@ const TABLE: &[Room] = &[
     Room { name: "params", rooms: &["music", "generate", "player", "state"], crates: &["nice_plug", "parking_lot"] },
     Room {
         name: "editor",
-        rooms: &["music", "generate", "engine", "params", "state", "player"],
+        rooms: &["music", "generate", "engine", "params", "state", "player", "export"],
         crates: &["egui", "nice_plug", "nice_plug_egui", "parking_lot"],
     },
     Room { name: "export", rooms: &["music"], crates: &["epaint_default_fonts", "npyz", "plotters", "png", "tempfile", "zip"] },

@@ -10,7 +10,8 @@ use barline::{
         noise::{Address, Purpose},
         note::Pitch,
         roll::{LogitRoll, RollLayout, TrackKind, TrackLayout},
-        time::{Ticks, TimeSignature},
+        smf::Song,
+        time::{Tempo, Ticks, TimeSignature},
     },
     params::{BarlineParams, Length},
 };
@@ -25,6 +26,7 @@ use nice_plug::{
 };
 use std::{
     collections::HashMap,
+    path::Path,
     sync::{
         Arc, Mutex,
         atomic::{AtomicU32, Ordering},
@@ -124,7 +126,7 @@ struct Stage {
 }
 
 impl Stage {
-    fn new() -> Self {
+    fn new(folder: &Path) -> Self {
         let (params, port) = (Arc::new(BarlineParams::default()), Arc::new(Port::new()));
         let panics = Arc::new(AtomicU32::new(0));
         let (of_status, port_of_status) = (Arc::clone(&params), Arc::clone(&port));
@@ -144,11 +146,14 @@ impl Stage {
             port: Arc::clone(&port),
             status: Box::new(status),
             nudge: Box::new(|| {}),
-            meter: Box::new(TimeSignature::default),
+            meter: Box::new(|| (TimeSignature::default(), Tempo::new(97.0).unwrap())),
+            n_sent: Box::new(|| 0),
             panic: Box::new(move || {
                 of_panic.fetch_add(1, Ordering::Relaxed);
             }),
             models: Vec::new,
+            preferences: Some(folder.join("preferences")),
+            music: Some(folder.join("music")),
         });
         Self { page, host: Arc::default(), params, port, panics }
     }
@@ -159,7 +164,20 @@ impl Stage {
 }
 
 fn open() -> Harness<'static, Stage> {
-    let stage = Stage::new();
+    open_in(tempfile::tempdir().unwrap().path())
+}
+
+/// The page with its preferences and music in a folder; the first hint is read.
+fn open_in(folder: &Path) -> Harness<'static, Stage> {
+    let mut harness = open_first(folder);
+    if harness.query_by_label("Got it").is_some() {
+        click(&mut harness, "Got it");
+    }
+    harness
+}
+
+fn open_first(folder: &Path) -> Harness<'static, Stage> {
+    let stage = Stage::new(folder);
     let mut is_open = false;
     let app = move |ui: &mut egui::Ui, stage: &mut Stage| {
         if !is_open {
@@ -353,12 +371,69 @@ fn every_switch_switches_and_every_button_does_something() {
     gestures(&harness);
 }
 
+#[test]
+fn the_first_steps_are_told_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut harness = open_first(folder.path());
+    assert!(harness.query_by_label_contains("route its MIDI output").is_some());
+    click(&mut harness, "Got it");
+    assert!(harness.query_by_label_contains("route its MIDI output").is_none());
+    let mut again = open_first(folder.path());
+    assert!(again.query_by_label("Got it").is_none());
+    click(&mut again, "Help");
+    assert!(again.query_by_label("Got it").is_some());
+    click(&mut again, "Light");
+    assert!(open_first(folder.path()).query_by_label("Dark").is_some(), "the theme is remembered");
+}
+
+#[test]
+fn what_sounds_is_saved_and_its_path_copied() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut harness = open_in(folder.path());
+    let n_shown = n_notes(&harness);
+    click(&mut harness, "Save .mid");
+    click(&mut harness, "Whole pattern");
+    click(&mut harness, "Save .mid");
+    click(&mut harness, "Bass only");
+    harness.get_by_label("Copy path").click();
+    harness.run_steps(1);
+    let copied = |command: &egui::OutputCommand| match command {
+        egui::OutputCommand::CopyText(text) => Some(text.clone()),
+        _ => None,
+    };
+    let copied = harness.output().platform_output.commands.iter().find_map(copied);
+    let read = |name: &str| Song::from_bytes(&std::fs::read(folder.path().join("music").join(name)).unwrap()).unwrap();
+    let (whole, bass) = (read("test-seed-0-take-0.mid"), read("test-seed-0-take-0-bass.mid"));
+    assert!((whole.tempo().bpm() - 97.0).abs() < 0.01);
+    assert_eq!(u32::try_from(whole.notes().len()).unwrap(), n_shown);
+    assert_eq!(bass.tracks.iter().map(|track| track.name.as_str()).collect::<Vec<_>>(), ["Bass"]);
+    assert_eq!(bass.tracks[0].notes, whole.tracks.iter().find(|track| track.name == "Bass").unwrap().notes);
+    assert_eq!(copied, Some(folder.path().join("music").join("test-seed-0-take-0-bass.mid").display().to_string()));
+}
+
+#[test]
+fn a_preset_is_taken_and_a_bar_explained() {
+    let mut harness = open();
+    click(&mut harness, "Presets");
+    click(&mut harness, "Andalusian cadence");
+    assert_eq!(harness.state().params.saved.snapshot().settings.progression, "Am | G | F | E");
+    click(&mut harness, "Explain");
+    let rect = harness.get_by_role(Role::Image).rect();
+    for (x, bar) in [(rect.left() + 60.0, "Bar 1"), (rect.right() - 4.0, "Bar 8")] {
+        harness.hover_at(Pos2::new(x, rect.center().y));
+        harness.run_steps(3);
+        assert!(harness.query_by_label(bar).is_some(), "{bar} is under the mouse");
+    }
+    assert_eq!(harness.query_all_by_label_contains("Over the pattern").count(), 5);
+}
+
 /// The mean time of a frame: page and tessellation, without the drawing itself.
 /// `cargo test -p barline --features cli,standalone --test editor -- --ignored --nocapture frame_time`
 #[test]
 #[ignore = "prints a time"]
 fn frame_time() {
-    let mut stage = Stage::new();
+    let folder = tempfile::tempdir().unwrap();
+    let mut stage = Stage::new(folder.path());
     let host = Host::default();
     let setter = ParamSetter::new(&host);
     setter.begin_set_parameter(&stage.params.length);

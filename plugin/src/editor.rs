@@ -3,19 +3,28 @@
 
 mod camera;
 mod controls;
+mod explain;
+mod harmony;
+mod hint;
 mod lanes;
+mod learning;
+mod preferences;
+mod progressions;
 mod roll;
 mod roll_model;
+mod save;
+mod takeaway;
 mod theme;
 pub mod view_model;
 mod widgets;
 
 use crate::{
     engine::{Port, Status},
-    music::time::TimeSignature,
+    music::time::{Tempo, TimeSignature},
     params::{BarlineParams, ChordSource},
 };
-use egui::{Align, CentralPanel, Color32, Layout, Panel, RichText, Role, Theme, Ui, WidgetInfo};
+use egui::{Align, CentralPanel, Color32, Layout, Panel, RichText, Role, Ui, WidgetInfo};
+use learning::Learning;
 use nice_plug::{
     context::gui::GuiContext,
     editor::dpi::LogicalSize,
@@ -23,10 +32,17 @@ use nice_plug::{
 };
 use nice_plug_egui::{
     EguiEditor, EguiEditorState, EguiNiceSettings, Frame, GlConfig, GraphicsConfig, NiceEguiApp, RepaintNotifier,
-    baseview::HandlerError, create_egui_editor,
+    baseview::{HandlerError, WindowSize},
+    create_egui_editor,
 };
+use preferences::Preferences;
 use roll::Roll;
-use std::{sync::Arc, time::Duration};
+use std::{
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use takeaway::TakeAway;
 use theme::Palette;
 pub use view_model::ModelChoice;
 use view_model::{Tone, ViewModel};
@@ -35,6 +51,8 @@ use widgets::NOTE_SIZE;
 /// Size of the page before it is changed, and the least one, in logical points.
 const SIZE: LogicalSize<f32> = LogicalSize { width: 1060.0, height: 820.0 };
 const MIN_SIZE: LogicalSize<f32> = LogicalSize { width: 960.0, height: 700.0 };
+/// Time without a change of the window's size after which it is remembered.
+const SETTLED: Duration = Duration::from_secs(1);
 /// Time between two frames while something moves.
 const MOVING: Duration = Duration::from_millis(16);
 /// Time between two frames while nothing does.
@@ -50,12 +68,18 @@ pub struct Instance {
     pub status: Box<dyn Fn() -> Status + Send + Sync>,
     /// Has the engine look at what changed.
     pub nudge: Box<dyn Fn() + Send + Sync>,
-    /// The host's meter.
-    pub meter: Box<dyn Fn() -> TimeSignature + Send + Sync>,
+    /// The host's meter and tempo.
+    pub meter: Box<dyn Fn() -> (TimeSignature, Tempo) + Send + Sync>,
+    /// Notes that have left so far.
+    pub n_sent: Box<dyn Fn() -> u64 + Send + Sync>,
     /// Ends every note that sounds.
     pub panic: Box<dyn Fn() + Send + Sync>,
     /// Lists the models to choose from.
     pub models: fn() -> Vec<ModelChoice>,
+    /// Where preferences are kept.
+    pub preferences: Option<PathBuf>,
+    /// Where music is saved.
+    pub music: Option<PathBuf>,
 }
 
 /// The editor of an instance.
@@ -65,7 +89,9 @@ pub fn create(instance: Instance) -> Option<EguiEditor<Page>> {
     // There are no gradients to dither, and where software draws it doubles the cost of a pixel.
     let graphics = GraphicsConfig { gl_config, dithering: false, ..GraphicsConfig::default() };
     let settings = EguiNiceSettings::new().with_tile("Barline").with_resize_hint(resizing).with_graphics_config(graphics);
-    create_egui_editor(EguiEditorState::from_size(SIZE, 1.0), RepaintNotifier::new(), settings, Page::new(instance))
+    let page = Page::new(instance);
+    let (width, height) = page.preferences.size;
+    create_egui_editor(EguiEditorState::from_size(LogicalSize { width, height }, 1.0), RepaintNotifier::new(), settings, page)
 }
 
 /// The page: views and what they need between two frames.
@@ -74,7 +100,11 @@ pub struct Page {
     gui: Option<GuiContext>,
     view: ViewModel,
     roll: Roll,
-    theme: Theme,
+    preferences: Preferences,
+    /// The preferences changed then and are not written yet.
+    changed: Option<Instant>,
+    take_away: TakeAway,
+    learning: Learning,
     /// The progression while it is typed and cannot be read, or has the focus.
     draft: Option<String>,
 }
@@ -92,6 +122,15 @@ impl NiceEguiApp for Page {
         self.show(ui, &gui.param_setter());
     }
 
+    fn resized(&mut self, size: WindowSize) {
+        #[expect(clippy::cast_possible_truncation, reason = "the size of a screen")]
+        let size = (size.logical.width as f32, size.logical.height as f32);
+        if self.preferences.size != size {
+            self.preferences.size = size;
+            self.changed = Some(Instant::now());
+        }
+    }
+
     fn editor_closed(&mut self) {
         self.gui = None;
     }
@@ -102,12 +141,14 @@ impl Page {
     #[must_use]
     pub fn new(instance: Instance) -> Self {
         let (view, roll) = (ViewModel::default(), Roll::default());
-        Self { instance, gui: None, view, roll, theme: Theme::Dark, draft: None }
+        let preferences = Preferences::load(instance.preferences.as_deref());
+        let (take_away, learning) = (TakeAway::default(), Learning::default());
+        Self { instance, gui: None, view, roll, preferences, changed: None, take_away, learning, draft: None }
     }
 
     /// Prepares for a window.
     pub fn open(&mut self, egui: &egui::Context) {
-        theme::set_up(egui, self.theme);
+        theme::set_up(egui, self.preferences.theme());
         self.view.models = (self.instance.models)();
     }
 
@@ -119,6 +160,10 @@ impl Page {
         Panel::top("source").frame(bare).show(ui, |ui| {
             self.header(ui, setter);
             self.source_rows(ui, setter);
+            if !self.preferences.hint_read && hint::show(ui) {
+                self.preferences.hint_read = true;
+                self.preferences.save(self.instance.preferences.as_deref());
+            }
         });
         Panel::bottom("controls").frame(bare).show(ui, |ui| {
             ui.add_space(2.0);
@@ -126,10 +171,18 @@ impl Page {
             controls::show(ui, &self.instance.params, setter);
             self.messages(ui);
         });
+        if self.preferences.explains {
+            Panel::right("learning").frame(bare).default_size(learning::WIDTH).show(ui, |ui| self.learning.show(ui, &self.view));
+        }
         CentralPanel::default().frame(bare).show(ui, |ui| {
             self.roll_bar(ui);
-            self.roll.show(ui, &self.view);
+            let bar = self.roll.show(ui, &self.view);
+            self.learning.point_at(bar);
         });
+        if self.changed.is_some_and(|at| at.elapsed() > SETTLED) {
+            self.changed = None;
+            self.preferences.save(self.instance.preferences.as_deref());
+        }
         ui.ctx().request_repaint_after(if self.view.is_moving { MOVING } else { STILL });
     }
 
@@ -139,8 +192,14 @@ impl Page {
                 "Shows the notes below the threshold, by their probability: for learning, and to find the threshold",
             );
             ui.checkbox(&mut self.roll.follows, "Follow").on_hover_text("Keeps the playhead in sight");
-            let hint = "Wheel and drag scroll, Ctrl+wheel zooms time, Ctrl+Shift+wheel pitches, double-click shows all";
-            ui.label(RichText::new(hint).size(NOTE_SIZE).color(Palette::of(ui).faint));
+            if ui
+                .checkbox(&mut self.preferences.explains, "Explain")
+                .on_hover_text("What happens in the bar under the mouse")
+                .changed()
+            {
+                self.preferences.save(self.instance.preferences.as_deref());
+            }
+            self.take_away.show(ui, &self.instance, &self.view);
         });
     }
 
@@ -160,13 +219,14 @@ impl Page {
                     (self.instance.panic)();
                 }
                 widgets::switch(ui, &self.instance.params.bypass, "Bypass", setter, "Silence; what sounds is ended.");
-                let (other, name) = match self.theme {
-                    Theme::Dark => (Theme::Light, "Light"),
-                    Theme::Light => (Theme::Dark, "Dark"),
-                };
+                let name = if self.preferences.light { "Dark" } else { "Light" };
                 if ui.button(name).on_hover_text("Dark text on light ground, or light on dark").clicked() {
-                    self.theme = other;
-                    ui.ctx().set_theme(other);
+                    self.preferences.light = !self.preferences.light;
+                    ui.ctx().set_theme(self.preferences.theme());
+                    self.preferences.save(self.instance.preferences.as_deref());
+                }
+                if ui.button("Help").on_hover_text("The first three steps").clicked() {
+                    self.preferences.hint_read = !self.preferences.hint_read;
                 }
             });
         });
@@ -223,26 +283,14 @@ impl Page {
     }
 
     fn progression(&mut self, ui: &mut Ui, setter: &ParamSetter) {
-        let saved = &self.instance.params.saved;
-        let mut text = self.draft.clone().unwrap_or_else(|| saved.snapshot().settings.progression);
-        let edit = egui::TextEdit::singleline(&mut text)
-            .desired_width(f32::INFINITY)
-            .font(egui::TextStyle::Monospace)
-            .hint_text("C | Am | F | G");
-        let response = ui.add(edit);
-        response.widget_info(|| WidgetInfo::labeled(Role::TextInput, true, "Progression"));
-        if response.changed() {
-            let result = saved.change(|settings| settings.progression.clone_from(&text));
+        if let Some(text) = harmony::progression(ui, &self.instance.params.saved, &mut self.draft) {
+            let result = self.instance.params.saved.change(|settings| settings.progression = text);
             self.view.progression_error = result.as_ref().err().map(ToString::to_string);
-            self.draft = Some(text);
             if result.is_ok() {
                 self.settings_changed(setter);
             }
-        } else if !response.has_focus() && self.view.progression_error.is_none() {
-            self.draft = None;
         }
-        if response.lost_focus() && ui.input(|i| i.key_pressed(egui::Key::Escape)) {
-            self.draft = None;
+        if self.draft.is_none() {
             self.view.progression_error = None;
         }
     }

@@ -7,12 +7,13 @@ use crate::{
     music::{
         chord::Progression,
         note::{Channel, Pitch, Velocity},
-        time::TimeSignature,
+        time::{Tempo, TimeSignature},
     },
     params::{BarlineParams, Snapshot, filter_state},
     player::{EventKind, EventSink, HostTransport, NoteEvent, NoteInput, Player},
     state::{MadeWith, SavedPattern},
 };
+use atomic_float::AtomicF64;
 use nice_plug::{
     midi::{Channel as HostChannel, Key as HostKey, VoiceID},
     prelude::*,
@@ -21,7 +22,7 @@ use std::{
     num::NonZeroU32,
     sync::{
         Arc, Weak,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicU32, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -60,6 +61,10 @@ struct Shared {
     fences: AtomicU32,
     /// Numerator and denominator of the host's meter, 8 bits each.
     meter: AtomicU32,
+    /// The host's tempo; 0 before it has told one.
+    tempo: AtomicF64,
+    /// Counts the notes that have left.
+    n_sent: AtomicU64,
 }
 
 impl Shared {
@@ -70,20 +75,26 @@ impl Shared {
             panics: AtomicU32::new(0),
             fences: AtomicU32::new(0),
             meter: AtomicU32::new(0),
+            tempo: AtomicF64::new(0.0),
+            n_sent: AtomicU64::new(0),
         }
     }
 
-    fn set_meter(&self, meter: Option<(i32, i32)>) {
+    fn set_meter(&self, meter: Option<(i32, i32)>, tempo: Option<f64>) {
+        if let Some(tempo) = tempo {
+            self.tempo.store(tempo, Ordering::Relaxed);
+        }
         if let Some(meter) = meter.and_then(|(n, d)| TimeSignature::new(n, d)) {
             self.meter.store(u32::from(meter.numerator()) << 8 | u32::from(meter.denominator()), Ordering::Relaxed);
         }
     }
 
-    /// The host's meter.
+    /// The host's meter and tempo.
     #[cfg(feature = "editor")]
-    fn meter(&self) -> TimeSignature {
+    fn meter(&self) -> (TimeSignature, Tempo) {
         let [denominator, numerator, ..] = self.meter.load(Ordering::Relaxed).to_le_bytes();
-        TimeSignature::new(numerator.into(), denominator.into()).unwrap_or_default()
+        let meter = TimeSignature::new(numerator.into(), denominator.into()).unwrap_or_default();
+        (meter, Tempo::new(self.tempo.load(Ordering::Relaxed)).unwrap_or_default())
     }
 
     /// What shapes the pattern, now.
@@ -199,9 +210,16 @@ fn models() -> Vec<crate::editor::ModelChoice> {
         id: m.manifest.id,
         name: m.manifest.name,
         about: m.manifest.description,
-        tracks: m.manifest.tracks.into_iter().map(|track| track.name).collect(),
+        tracks: m.manifest.tracks.into_iter().map(|track| (track.name, track.program)).collect(),
     };
     models.into_iter().map(choice).collect()
+}
+
+/// Where the user's music goes: `Barline` in the folder for music, else for documents, else in the home folder.
+#[cfg(feature = "editor")]
+fn music_dir() -> Option<std::path::PathBuf> {
+    let dirs = directories::UserDirs::new()?;
+    Some(dirs.audio_dir().or(dirs.document_dir()).unwrap_or(dirs.home_dir()).join("Barline"))
 }
 
 impl Default for Barline {
@@ -230,6 +248,7 @@ impl Default for Barline {
 /// Takes the player's events to the host.
 struct HostSink<'a, C> {
     context: &'a mut C,
+    n_sent: &'a AtomicU64,
 }
 
 impl<C: ProcessContext<Barline>> EventSink for HostSink<'_, C> {
@@ -244,7 +263,11 @@ impl<C: ProcessContext<Barline>> EventSink for HostSink<'_, C> {
             }
             EventKind::Off => nice_plug::midi::NoteEvent::NoteOff { timing, voice_id, channel, key, velocity: 0.0 },
         };
-        self.context.try_send_event(event).is_ok()
+        let is_sent = self.context.try_send_event(event).is_ok();
+        if is_sent {
+            self.n_sent.fetch_add(1, Ordering::Relaxed);
+        }
+        is_sent
     }
 }
 
@@ -324,7 +347,7 @@ impl Plugin for Barline {
     #[cfg(feature = "editor")]
     fn editor(&mut self, executor: AsyncExecutor<Self>) -> Option<Self::Editor> {
         self.send_fence = Some(Box::new(move || executor.execute_background(Fence)));
-        let (with_meter, with_panic) = (Arc::clone(&self.shared), Arc::clone(&self.shared));
+        let (with_meter, with_panic, with_sent) = (Arc::clone(&self.shared), Arc::clone(&self.shared), Arc::clone(&self.shared));
         // The plugin may be gone before its editor is.
         let (with_status, with_nudge) = (Arc::downgrade(&self.registration), Arc::downgrade(&self.registration));
         crate::editor::create(crate::editor::Instance {
@@ -340,7 +363,10 @@ impl Plugin for Barline {
             panic: Box::new(move || {
                 with_panic.panics.fetch_add(1, Ordering::Relaxed);
             }),
+            n_sent: Box::new(move || with_sent.n_sent.load(Ordering::Relaxed)),
             models,
+            preferences: crate::inference::runtime::data_dir(),
+            music: music_dir(),
         })
     }
 
@@ -370,7 +396,7 @@ impl Plugin for Barline {
         // VST3's mode lags one call behind in nice-plug 0.4.2, so there the player judges by the pace.
         let offline = self.offline && context.plugin_api() != PluginApi::Vst3;
         let transport = host_transport(context.transport(), offline);
-        self.shared.set_meter(transport.meter);
+        self.shared.set_meter(transport.meter, transport.tempo);
         let panics = self.shared.panics.load(Ordering::Relaxed);
         if panics != self.panics_seen {
             self.panics_seen = panics;
@@ -384,7 +410,7 @@ impl Plugin for Barline {
         let n_samples = u32::try_from(buffer.samples()).unwrap_or(u32::MAX);
         let knobs = self.shared.params.knobs();
         let wanted_now = || self.shared.structure().key();
-        let mut sink = HostSink { context };
+        let mut sink = HostSink { context, n_sent: &self.shared.n_sent };
         self.player.process(&transport, n_samples, self.sample_rate, &knobs, &wanted_now, &self.shared.port, &mut sink);
         ProcessStatus::KeepAlive
     }

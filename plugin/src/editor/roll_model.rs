@@ -4,6 +4,7 @@
 use crate::{
     generate::{Pattern, Span},
     music::{
+        chord::BarChords,
         note::{Note, Pitch},
         percussion,
         roll::{LOGIT_SCALE, TrackKind, TrackLayout},
@@ -51,6 +52,8 @@ pub struct RollView {
     pub pitches: (u8, u8),
     /// Chord names where they begin.
     pub chords: Vec<(Ticks, String)>,
+    /// The chords of each bar shown.
+    pub harmony: Vec<BarChords>,
     /// The key that notes are moved into.
     pub key: Option<Key>,
 }
@@ -86,7 +89,8 @@ impl RollView {
                 before = Some(name);
             }
         }
-        Self { first_bar, n_bars, meter, notes, almost, pitches, chords, key: knobs.key }
+        let harmony = (first_bar..end).map(|bar_idx| pattern.spec.progression.at(bar_idx)).collect();
+        Self { first_bar, n_bars, meter, notes, almost, pitches, chords, harmony, key: knobs.key }
     }
 
     /// Where the roll begins and ends.

@@ -24,6 +24,9 @@ use std::{
 /// Time for which a count that went up stays on the page.
 const COUNT_SHOWN: Duration = Duration::from_secs(10);
 
+/// Silence that is worth a word.
+const SILENCE_SHOWN: Duration = Duration::from_secs(6);
+
 /// How something is meant.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Tone {
@@ -56,8 +59,8 @@ pub struct ModelChoice {
     pub name: String,
     /// Description.
     pub about: String,
-    /// Names of its tracks.
-    pub tracks: Vec<String>,
+    /// Names of its tracks, and their General MIDI programs.
+    pub tracks: Vec<(String, u8)>,
 }
 
 /// A lane of the pattern that is shown.
@@ -67,6 +70,8 @@ pub struct LaneView {
     pub name: String,
     /// Drums have no octave.
     pub is_drums: bool,
+    /// General MIDI program, where the model is known.
+    pub program: Option<u8>,
 }
 
 /// What the roll was drawn from; equal means that it need not be drawn anew.
@@ -101,6 +106,27 @@ impl Count {
     }
 }
 
+/// How long no note has left while the transport rolls.
+#[derive(Clone, Copy, Debug, Default)]
+struct Silence {
+    n_sent: u64,
+    since: Option<Instant>,
+}
+
+impl Silence {
+    /// Takes in how many notes have left; for how long none has, once it is worth a word.
+    fn update(&mut self, n_sent: u64, playing: bool, now: Instant) -> Option<Duration> {
+        if !playing {
+            self.since = None;
+        } else if n_sent != self.n_sent || self.since.is_none() {
+            self.since = Some(now);
+        }
+        self.n_sent = n_sent;
+        let silent = now.duration_since(self.since?);
+        (silent >= SILENCE_SHOWN).then_some(silent)
+    }
+}
+
 /// Everything that the page shows.
 #[derive(Default)]
 pub struct ViewModel {
@@ -132,6 +158,7 @@ pub struct ViewModel {
     pub is_moving: bool,
     late: Count,
     dropped: Count,
+    silence: Silence,
     source: Option<RollSource>,
 }
 
@@ -150,12 +177,16 @@ impl ViewModel {
         let dropped = self.dropped.update(instance.port.dropped(), now);
         self.messages = messages(status, instance.params.saved.notice(), late, dropped);
         self.lanes = status.pattern.as_ref().map_or_else(Vec::new, |pattern| lanes(pattern, &self.models));
+        let silent = self.silence.update((instance.n_sent)(), playhead.playing, now);
+        if let Some(silent) = silent.filter(|_| is_current && !instance.params.bypass.value()) {
+            self.messages.push(silence(silent, &instance.params.knobs(), self.lanes.len()));
+        }
         self.messages.extend(lanes_notice(&self.lanes));
         self.update_roll(instance, status, &playhead);
     }
 
     fn update_roll(&mut self, instance: &Instance, status: &Status, playhead: &Playhead) {
-        let meter = (instance.meter)();
+        let (meter, _) = (instance.meter)();
         let pattern = status.pattern.clone();
         let first_bar = match pattern.as_ref().map(|p| p.spec.span) {
             Some(Span::Endless) => u32::try_from(playhead.bar.max(0)).unwrap_or(0) / ENDLESS_BARS * ENDLESS_BARS,
@@ -188,6 +219,19 @@ impl ViewModel {
         let RollSource { pattern, knobs, meter, .. } = self.source.as_ref()?;
         let Part::Track(idx) = part else { return None };
         roll_model::probability(pattern.as_ref()?, knobs, *meter, idx.into(), note)
+    }
+
+    /// The pattern that the roll shows, with the knobs of now.
+    #[must_use]
+    pub fn shown(&self) -> Option<(&Pattern, Knobs)> {
+        let source = self.source.as_ref()?;
+        Some((source.pattern.as_deref()?, source.knobs))
+    }
+
+    /// The bar that the playhead is in, or the first.
+    #[must_use]
+    pub fn current_bar(&self) -> u32 {
+        self.playhead.and_then(|at| self.roll.bar_at(at)).unwrap_or(self.roll.first_bar)
     }
 
     /// A song position in the roll: the pattern repeats, an endless one does not.
@@ -239,6 +283,9 @@ fn engine_details(status: &Status) -> String {
     if !status.attribution.is_empty() {
         lines.push(status.attribution.clone());
     }
+    if status.n_rejected > 0 {
+        lines.push(format!("{} candidates were rejected for better ones", status.n_rejected));
+    }
     lines.extend(status.backend.notes.iter().cloned());
     lines.join("\n")
 }
@@ -261,17 +308,32 @@ fn messages(status: &Status, notice: Option<String>, late: u64, dropped: u64) ->
     lines
 }
 
+/// Why nothing is heard although the transport rolls.
+fn silence(silent: Duration, knobs: &Knobs, n_lanes: usize) -> Line {
+    let why = if knobs.audible(n_lanes) == 0 {
+        "every lane is off or muted"
+    } else {
+        "nothing in these bars is likelier than the threshold; lower Threshold, raise a lane's Density, or take another seed"
+    };
+    Line { text: format!("Playing, but no note has left for {} s: {why}.", silent.as_secs()), tone: Tone::Busy }
+}
+
 /// The lanes of a pattern, named by its model where that is known.
 fn lanes(pattern: &Pattern, models: &[ModelChoice]) -> Vec<LaneView> {
     let tracks = &pattern.roll.layout().tracks;
     let model = models.iter().find(|model| model.id == pattern.model.id && model.tracks.len() == tracks.len());
-    let name = |idx: usize| match model {
-        Some(model) => model.tracks.get(idx).cloned().unwrap_or_default(),
+    let of_model = |idx: usize| model.and_then(|model| model.tracks.get(idx));
+    let name = |idx: usize| match of_model(idx) {
+        Some((name, _)) => name.clone(),
         None if tracks.len() == 1 => "Melody".into(),
         None if tracks.len() == LANE_NAMES.len() => LANE_NAMES.get(idx).copied().unwrap_or_default().into(),
         None => format!("Track {}", idx + 1),
     };
-    let lane = |(idx, track): (usize, &TrackLayout)| LaneView { name: name(idx), is_drums: track.kind == TrackKind::Onsets };
+    let lane = |(idx, track): (usize, &TrackLayout)| LaneView {
+        name: name(idx),
+        is_drums: track.kind == TrackKind::Onsets,
+        program: of_model(idx).map(|(_, program)| *program),
+    };
     tracks.iter().enumerate().map(lane).collect()
 }
 
@@ -312,7 +374,7 @@ mod tests {
             id: "test".into(),
             name: String::new(),
             about: String::new(),
-            tracks: tracks.iter().map(ToString::to_string).collect(),
+            tracks: tracks.iter().map(|name| (name.to_string(), 7)).collect(),
         };
         let named = |tracks: Vec<TrackLayout>, models: &[ModelChoice]| {
             let lanes = lanes(&doubtful(1, tracks, 1, "N.C."), models);
@@ -338,6 +400,22 @@ mod tests {
         assert_eq!(count.update(5, at(18)), 5);
         assert_eq!(count.update(5, at(20)), 0);
         assert_eq!(count.update(6, at(21)), 1);
+    }
+
+    #[test]
+    fn silence_is_told_after_a_while_and_why() {
+        let (start, mut silence_of) = (Instant::now(), Silence::default());
+        let at = |seconds| start + Duration::from_secs(seconds);
+        assert_eq!(silence_of.update(5, true, at(0)), None);
+        assert_eq!(silence_of.update(5, true, at(5)), None);
+        assert_eq!(silence_of.update(5, true, at(7)), Some(Duration::from_secs(7)));
+        assert_eq!(silence_of.update(6, true, at(8)), None);
+        assert_eq!(silence_of.update(6, false, at(20)), None);
+        assert_eq!(silence_of.update(6, true, at(21)), None);
+        let mut knobs = Knobs::default();
+        assert!(silence(Duration::from_secs(9), &knobs, 1).text.contains("Threshold"));
+        knobs.lanes[0].muted = true;
+        assert!(silence(Duration::from_secs(9), &knobs, 1).text.contains("for 9 s: every lane"));
     }
 
     #[test]

@@ -1,0 +1,55 @@
+//! The panel that explains a bar.
+
+use super::{
+    explain::{Section, explain},
+    theme::Palette,
+    view_model::ViewModel,
+    widgets::{NOTE_SIZE, heading},
+};
+use egui::{RichText, ScrollArea, Ui};
+
+/// Width of the panel before it is changed.
+pub const WIDTH: f32 = 290.0;
+
+/// What the panel keeps between two frames.
+#[derive(Default)]
+pub struct Learning {
+    /// The bar last pointed at.
+    bar: Option<u32>,
+    /// What was said of which roll and bar.
+    kept: Option<((u64, u32), Vec<Section>)>,
+}
+
+impl Learning {
+    /// Explains this bar from now on, if it is one.
+    pub fn point_at(&mut self, bar: Option<u32>) {
+        self.bar = bar.or(self.bar);
+    }
+
+    /// The panel: the bar last pointed at, else the one that plays.
+    pub fn show(&mut self, ui: &mut Ui, view: &ViewModel) {
+        let shown = view.roll.first_bar..view.roll.first_bar + view.roll.n_bars;
+        if shown.is_empty() {
+            ui.label("No pattern yet");
+            return;
+        }
+        let bar = self.bar.filter(|bar| shown.contains(bar)).unwrap_or_else(|| view.current_bar());
+        let of = (view.roll_version, bar);
+        let sections = match self.kept.take() {
+            Some((before, sections)) if before == of => sections,
+            _ => explain(&view.roll, &view.lanes, bar),
+        };
+        ScrollArea::vertical().auto_shrink(false).show(ui, |ui| {
+            for section in &sections {
+                heading(ui, &section.heading);
+                for (line, is_rhythm) in &section.lines {
+                    let text = RichText::new(line).size(NOTE_SIZE);
+                    ui.label(if *is_rhythm { text.monospace() } else { text });
+                }
+                ui.add_space(6.0);
+            }
+            ui.label(RichText::new("Point at a bar of the roll to read about it.").size(NOTE_SIZE).color(Palette::of(ui).faint));
+        });
+        self.kept = Some((of, sections));
+    }
+}
