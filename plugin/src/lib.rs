@@ -11,7 +11,7 @@ pub mod engine;
 #[cfg(feature = "export")]
 pub mod export;
 pub mod generate;
-#[cfg(feature = "inference")]
+#[cfg(feature = "model-file")]
 pub mod inference;
 pub mod music;
 #[cfg(feature = "plugin")]
@@ -19,5 +19,5 @@ pub mod params;
 pub mod player;
 #[cfg(feature = "plugin")]
 pub mod plugin;
-#[cfg(feature = "plugin")]
+#[cfg(feature = "state")]
 pub mod state;

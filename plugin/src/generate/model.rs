@@ -13,6 +13,14 @@ pub enum ModelError {
         /// The ids that exist.
         known: String,
     },
+    /// A project names a file.
+    #[error(
+        "the project names the model file {path}; a project may name models by their id only: put the file into the models folder"
+    )]
+    PathInProject {
+        /// What it names.
+        path: String,
+    },
     /// The file cannot be read.
     #[error("the model file {path} cannot be read: {reason}")]
     Read {
@@ -38,6 +46,32 @@ pub enum ModelError {
     /// The weights lie in another file.
     #[error("the model keeps its weights outside the file; a Barline model is one file")]
     ExternalData,
+    /// More of something than a model may have.
+    #[error("the model has {got} {what}; at most {limit} are allowed")]
+    Limit {
+        /// What there is too much of.
+        what: &'static str,
+        /// How much.
+        got: u64,
+        /// The limit.
+        limit: u64,
+    },
+    /// Something that ONNX has and a Barline model must not.
+    #[error("the model has {what}")]
+    Unsupported {
+        /// What it is, and why not.
+        what: String,
+    },
+    /// An inference takes longer than what it yields.
+    #[error(
+        "an inference takes {seconds:.2} s, longer than the {limit:.2} s that it may take (its phrase at 120 bpm, at most 10 s)"
+    )]
+    TooSlow {
+        /// The least time measured.
+        seconds: f64,
+        /// The limit.
+        limit: f64,
+    },
     /// An ONNX model of something else.
     #[error("the ONNX model has no `{METADATA_KEY}` in its metadata: it is not a Barline model")]
     NoManifest,

@@ -148,7 +148,11 @@ impl ModelProvider for Library {
         DEFAULT_MODEL
     }
 
+    /// By id only: the name may come from somebody else's project, which must not choose what files are opened.
     fn load(&mut self, model: &str) -> Result<Box<dyn Generator>, ModelError> {
+        if is_path(model) {
+            return Err(ModelError::PathInProject { path: model.into() });
+        }
         Ok(Box::new(self.open(model)?))
     }
 }
@@ -165,6 +169,10 @@ fn is_path(model: &str) -> bool {
 
 fn read(path: &Path) -> Result<Vec<u8>, ModelError> {
     let unreadable = |e: std::io::Error| ModelError::Read { path: path.display().to_string(), reason: e.to_string() };
+    // Opening a pipe would wait for somebody to write into it.
+    if !std::fs::metadata(path).map_err(unreadable)?.is_file() {
+        return Err(unreadable(std::io::Error::other("it is not a file")));
+    }
     let file = std::fs::File::open(path).map_err(unreadable)?;
     let mut bytes = Vec::new();
     // One byte more than allowed tells an oversized file without reading all of it, whatever it says its size is.
@@ -236,6 +244,22 @@ mod tests {
         assert_eq!(library.open("tiny").unwrap().manifest().id, "tiny");
         assert!(matches!(library.open("a").unwrap_err(), ModelError::NotOnnx { .. }));
         assert!(matches!(library.open("missing/x.onnx").unwrap_err(), ModelError::Read { .. }));
+    }
+
+    #[test]
+    fn a_project_names_models_by_id_and_opens_no_path() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("b.onnx");
+        std::fs::write(&path, TINY).unwrap();
+        let mut library = Library::with_folder(folder.path().into());
+        assert_eq!(library.load("tiny").unwrap().manifest().id, "tiny");
+        for name in [path.to_str().unwrap(), "\\\\host\\share\\b.onnx", "../b", "b.ONNX"] {
+            assert!(matches!(library.load(name), Err(ModelError::PathInProject { .. })), "{name}");
+        }
+        // On the command line a path is the user's own; a folder or a pipe is none the less no model.
+        assert!(matches!(library.open("/dev/"), Err(ModelError::Read { .. })));
+        #[cfg(unix)]
+        assert!(matches!(library.open("/dev/zero"), Err(ModelError::Read { .. })));
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! What a model file says about itself, read from the protobuf: manifest, inputs, output. Runs no network.
-//!
-//! # Source
-//! ONNX 1.x, `onnx.proto`; the fields below keep their numbers, all others are skipped.
 
+use super::{
+    limits,
+    proto::{FLOAT, GraphProto, ModelProto, ValueProto, survey},
+};
 use crate::generate::{
     ModelError,
     manifest::{METADATA_KEY, Manifest},
@@ -15,101 +16,6 @@ use std::fmt::Write;
 pub const MAX_MODEL_BYTES: u64 = 64 << 20;
 /// Metadata key of the SHA-256 of the serialised graph, lower-case hex; where a model has it, a damaged file is told by it.
 pub const GRAPH_HASH_KEY: &str = "barline.graph_sha256";
-
-/// `TensorProto.DataType.FLOAT`.
-const FLOAT: i32 = 1;
-/// `TensorProto.DataLocation.EXTERNAL`.
-const EXTERNAL: i32 = 1;
-
-#[derive(Clone, PartialEq, Message)]
-struct ModelProto {
-    /// A `GraphProto`, kept serialised to be hashed.
-    #[prost(bytes = "vec", tag = "7")]
-    graph: Vec<u8>,
-    #[prost(message, repeated, tag = "14")]
-    metadata_props: Vec<EntryProto>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct EntryProto {
-    #[prost(string, tag = "1")]
-    key: String,
-    #[prost(string, tag = "2")]
-    value: String,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct GraphProto {
-    #[prost(message, repeated, tag = "1")]
-    node: Vec<NodeProto>,
-    #[prost(message, repeated, tag = "5")]
-    initializer: Vec<TensorProto>,
-    #[prost(message, repeated, tag = "11")]
-    input: Vec<ValueProto>,
-    #[prost(message, repeated, tag = "12")]
-    output: Vec<ValueProto>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct NodeProto {
-    #[prost(message, repeated, tag = "5")]
-    attribute: Vec<AttributeProto>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct AttributeProto {
-    #[prost(message, optional, tag = "5")]
-    t: Option<TensorProto>,
-    /// The body of a `Scan`, `Loop` or `If`.
-    #[prost(message, optional, boxed, tag = "6")]
-    g: Option<Box<GraphProto>>,
-    #[prost(message, repeated, tag = "10")]
-    tensors: Vec<TensorProto>,
-    #[prost(message, repeated, tag = "11")]
-    graphs: Vec<GraphProto>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct TensorProto {
-    #[prost(string, tag = "8")]
-    name: String,
-    #[prost(int32, tag = "14")]
-    data_location: i32,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct ValueProto {
-    #[prost(string, tag = "1")]
-    name: String,
-    #[prost(message, optional, tag = "2")]
-    r#type: Option<TypeProto>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct TypeProto {
-    #[prost(message, optional, tag = "1")]
-    tensor: Option<TensorTypeProto>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct TensorTypeProto {
-    #[prost(int32, tag = "1")]
-    elem_type: i32,
-    #[prost(message, optional, tag = "2")]
-    shape: Option<ShapeProto>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct ShapeProto {
-    #[prost(message, repeated, tag = "1")]
-    dim: Vec<DimensionProto>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct DimensionProto {
-    #[prost(int64, optional, tag = "1")]
-    dim_value: Option<i64>,
-}
 
 /// A model file that was read and checked, but not run.
 #[derive(Clone, Debug)]
@@ -124,13 +30,14 @@ impl OnnxFile {
     /// Reads and checks a file.
     ///
     /// # Errors
-    /// [`ModelError`] when it is too large, no ONNX, damaged, no Barline model, or contradicts its manifest.
+    /// [`ModelError`] when it is too large, no ONNX, damaged, no Barline model, asks for too much, or contradicts its manifest.
     pub fn read(bytes: &[u8]) -> Result<Self, ModelError> {
         let n_bytes = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
         if n_bytes > MAX_MODEL_BYTES {
             return Err(ModelError::TooLarge { bytes: n_bytes, limit: MAX_MODEL_BYTES });
         }
         let damaged = |e: prost::DecodeError| ModelError::NotOnnx { reason: e.to_string() };
+        survey(bytes)?;
         let model = ModelProto::decode(bytes).map_err(damaged)?;
         if model.graph.is_empty() {
             return Err(ModelError::NotOnnx { reason: "it holds no graph".into() });
@@ -144,23 +51,13 @@ impl OnnxFile {
         }
         let manifest = Manifest::from_json(json)?;
         let graph = GraphProto::decode(model.graph.as_slice()).map_err(damaged)?;
+        limits::check(&model, &graph)?;
         check_graph(&graph, &manifest)?;
         Ok(Self { manifest, sha256: hex_sha256(bytes) })
     }
 }
 
-/// Whether a tensor of the graph, or of a graph inside it, lies in another file. Their depth is bounded by prost's decoder.
-fn has_external_data(graph: &GraphProto) -> bool {
-    let attributes = || graph.node.iter().flat_map(|n| &n.attribute);
-    let tensors = attributes().flat_map(|a| a.t.iter().chain(&a.tensors));
-    graph.initializer.iter().chain(tensors).any(|t| t.data_location == EXTERNAL)
-        || attributes().flat_map(|a| a.g.as_deref().into_iter().chain(&a.graphs)).any(has_external_data)
-}
-
 fn check_graph(graph: &GraphProto, manifest: &Manifest) -> Result<(), ModelError> {
-    if has_external_data(graph) {
-        return Err(ModelError::ExternalData);
-    }
     let wanted = manifest
         .latents
         .iter()
@@ -216,6 +113,16 @@ pub(crate) mod tests {
     use super::*;
 
     pub(crate) const TINY: &[u8] = include_bytes!("../../../tests/fixtures/tiny.onnx");
+
+    /// The fixture with something added to its graph. What is not declared in `proto` is lost, the weights for one.
+    pub(crate) fn with_graph(change: impl FnOnce(&mut ModelProto, &mut GraphProto)) -> Vec<u8> {
+        let mut model = ModelProto::decode(TINY).unwrap();
+        let mut graph = GraphProto::decode(model.graph.as_slice()).unwrap();
+        model.metadata_props.retain(|e| e.key != GRAPH_HASH_KEY);
+        change(&mut model, &mut graph);
+        model.graph = graph.encode_to_vec();
+        model.encode_to_vec()
+    }
 
     /// The fixture with its manifest changed.
     pub(crate) fn with_manifest(change: impl Fn(&str) -> String) -> Vec<u8> {
@@ -277,22 +184,5 @@ pub(crate) mod tests {
             let changed = with_manifest(|json| json.replace(from, to));
             assert!(matches!(refused(&changed), ModelError::Mismatch { .. }), "{from}");
         }
-        let mut external = ModelProto::decode(TINY).unwrap();
-        external.metadata_props.retain(|e| e.key != GRAPH_HASH_KEY);
-        let mut tensor = TensorProto { name: "elsewhere".into(), data_location: EXTERNAL }.encode_to_vec();
-        let mut field = vec![5 << 3 | 2, u8::try_from(tensor.len()).unwrap()];
-        field.append(&mut tensor);
-        external.graph.append(&mut field);
-        assert!(matches!(refused(&external.encode_to_vec()), ModelError::ExternalData));
-
-        // The same weight in the body of a loop.
-        let weight = TensorProto { name: "elsewhere".into(), data_location: EXTERNAL };
-        let body = GraphProto { initializer: vec![weight], ..GraphProto::default() };
-        let attribute = AttributeProto { g: Some(Box::new(body)), ..AttributeProto::default() };
-        let node = GraphProto { node: vec![NodeProto { attribute: vec![attribute] }], ..GraphProto::default() };
-        let mut looped = ModelProto::decode(TINY).unwrap();
-        looped.metadata_props.retain(|e| e.key != GRAPH_HASH_KEY);
-        looped.graph.append(&mut node.encode_to_vec());
-        assert!(matches!(refused(&looped.encode_to_vec()), ModelError::ExternalData));
     }
 }

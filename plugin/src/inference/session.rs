@@ -1,6 +1,7 @@
 //! A loaded model: one session on one runtime and provider, warmed up.
 
 use super::{
+    limits::{MAX_VALUES, within},
     onnx_file::OnnxFile,
     providers::{Choice, Provider, order, parse_choice, preload_cuda},
     runtime::{Runtime, runtime},
@@ -8,7 +9,7 @@ use super::{
 use crate::generate::{Backend, GenerateError, Generator, Manifest, ModelError, PhraseInput};
 use ort::{
     session::{
-        Session, SessionInputValue,
+        RunOptions, Session, SessionInputValue,
         builder::{AutoDevicePolicy, GraphOptimizationLevel},
     },
     value::TensorRef,
@@ -16,6 +17,10 @@ use ort::{
 use std::{
     borrow::Cow,
     panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc,
+        mpsc::{RecvTimeoutError, channel},
+    },
     time::{Duration, Instant},
 };
 
@@ -24,9 +29,14 @@ use std::{
 pub enum Trust {
     /// Part of this program.
     Embedded,
-    /// A file of the user's. Tried first where a panic of the runtime can be caught.
+    /// A file of the user's. Tried first where a panic of the runtime can be caught, and refused if it is too slow.
     File,
 }
+
+/// The longest that one inference may take, and when a trial is given up. Unloading the plugin waits for it.
+const MAX_INFERENCE: Duration = Duration::from_secs(10);
+/// The tempo at which a phrase must not last shorter than its inference.
+const REFERENCE_TEMPO: f64 = 120.0;
 
 /// A network in ONNX Runtime or tract.
 #[derive(Debug)]
@@ -45,12 +55,16 @@ impl OnnxGenerator {
     pub fn load(bytes: &[u8], trust: Trust) -> Result<Self, ModelError> {
         let OnnxFile { manifest, sha256 } = OnnxFile::read(bytes)?;
         let runtime = runtime().map_err(|reason| ModelError::Runtime { reason })?;
+        let limit = if trust == Trust::File { longest_inference(&manifest) } else { Duration::MAX };
         if runtime.is_tract && trust == Trust::File {
-            rehearse(bytes, &manifest).map_err(|reason| ModelError::Runtime { reason })?;
+            rehearse(bytes, &manifest, MAX_INFERENCE)?;
         }
-        let opened = catch_unwind(AssertUnwindSafe(|| open(runtime, bytes, &manifest)));
+        let opened = catch_unwind(AssertUnwindSafe(|| open(runtime, bytes, &manifest, limit)));
         let opened = opened.unwrap_or_else(|_| Err("the runtime panicked".into()));
-        let (session, backend) = opened.map_err(|reason| ModelError::Runtime { reason })?;
+        let (session, backend, took) = opened.map_err(|reason| ModelError::Runtime { reason })?;
+        if took > limit {
+            return Err(ModelError::TooSlow { seconds: took.as_secs_f64(), limit: limit.as_secs_f64() });
+        }
         Ok(Self { session, manifest, sha256, backend })
     }
 }
@@ -69,20 +83,27 @@ impl Generator for OnnxGenerator {
     }
 
     fn generate(&mut self, input: &PhraseInput) -> Result<Vec<f32>, GenerateError> {
-        run(&mut self.session, &self.manifest, input)
+        run(&mut self.session, &self.manifest, input, None)
             .map_err(|reason| GenerateError::Inference { model: self.manifest.id.clone(), reason })
     }
 }
 
-/// Opens a session on tract, or on the provider that the user asked for, or on the fastest.
-fn open(runtime: &Runtime, bytes: &[u8], manifest: &Manifest) -> Result<(Session, Backend), String> {
+/// The longest that an inference of this model may take: as long as its phrase lasts, and at most [`MAX_INFERENCE`].
+fn longest_inference(manifest: &Manifest) -> Duration {
+    let steps = f64::from(manifest.n_bars) * f64::from(manifest.n_steps);
+    let beats = steps / f64::from(manifest.steps_per_beat.max(1));
+    Duration::from_secs_f64(beats * 60.0 / REFERENCE_TEMPO).min(MAX_INFERENCE)
+}
+
+/// Opens a session on tract, or on the provider that the user asked for, or on the fastest. Yields the time of an inference too.
+fn open(runtime: &Runtime, bytes: &[u8], manifest: &Manifest, limit: Duration) -> Result<(Session, Backend, Duration), String> {
     let mut notes = runtime.notes.clone();
     let backend =
         |provider: &str, notes: Vec<String>| Backend { runtime: runtime.name.clone(), provider: provider.into(), notes };
     if runtime.is_tract {
         let mut session = open_in_tract(runtime, bytes, &mut notes)?;
-        run(&mut session, manifest, &rehearsal(manifest))?;
-        return Ok((session, backend("CPU", notes)));
+        let took = time(&mut session, manifest, 1, limit)?;
+        return Ok((session, backend("CPU", notes), took));
     }
     let asked = std::env::var("BARLINE_PROVIDER").unwrap_or_default();
     let choice = parse_choice(&asked).unwrap_or_else(|note| {
@@ -98,7 +119,7 @@ fn open(runtime: &Runtime, bytes: &[u8], manifest: &Manifest) -> Result<(Session
     let mut best: Option<(Duration, Session, Provider)> = None;
     for provider in tried {
         let opened = open_on(runtime, provider, bytes).and_then(|mut session| {
-            let took = time(&mut session, manifest, if is_contest { 5 } else { 1 })?;
+            let took = time(&mut session, manifest, if is_contest { 5 } else { 1 }, limit)?;
             Ok((took, session, provider))
         });
         match opened {
@@ -118,8 +139,8 @@ fn open(runtime: &Runtime, bytes: &[u8], manifest: &Manifest) -> Result<(Session
             Err(reason) => notes.push(format!("{} is not used: {reason}", provider.name())),
         }
     }
-    let (_, session, provider) = best.ok_or("no provider can run it")?;
-    Ok((session, backend(provider.name(), notes)))
+    let (took, session, provider) = best.ok_or("no provider can run it")?;
+    Ok((session, backend(provider.name(), notes), took))
 }
 
 #[expect(clippy::result_large_err, reason = "ort's builder errors carry the builder; they are turned into text here")]
@@ -162,14 +183,20 @@ fn open_in_tract(runtime: &Runtime, bytes: &[u8], notes: &mut Vec<String>) -> Re
     })
 }
 
-/// Least time of `n` runs after one that does not count.
-fn time(session: &mut Session, manifest: &Manifest, n: u32) -> Result<Duration, String> {
+/// Least time of `n` runs after one that does not count, and of two more where it is above the limit: somebody else may have had
+/// the core.
+fn time(session: &mut Session, manifest: &Manifest, n: u32, limit: Duration) -> Result<Duration, String> {
     let input = rehearsal(manifest);
-    run(session, manifest, &input)?;
+    // tract has been tried already, and cannot be interrupted.
+    let deadline = (limit < Duration::MAX).then_some(MAX_INFERENCE);
+    run(session, manifest, &input, deadline)?;
     let mut least = Duration::MAX;
-    for _ in 0..n {
+    for idx in 0..n + 2 {
+        if idx >= n && least <= limit {
+            break;
+        }
         let start = Instant::now();
-        run(session, manifest, &input)?;
+        run(session, manifest, &input, deadline)?;
         least = least.min(start.elapsed());
     }
     Ok(least)
@@ -184,7 +211,8 @@ fn rehearsal(manifest: &Manifest) -> PhraseInput {
     }
 }
 
-fn run(session: &mut Session, manifest: &Manifest, input: &PhraseInput) -> Result<Vec<f32>, String> {
+/// Runs the network; where there is a deadline, ONNX Runtime is told to stop at it, and does so after the operator at hand.
+fn run(session: &mut Session, manifest: &Manifest, input: &PhraseInput, deadline: Option<Duration>) -> Result<Vec<f32>, String> {
     let named = manifest
         .latents
         .iter()
@@ -196,7 +224,30 @@ fn run(session: &mut Session, manifest: &Manifest, input: &PhraseInput) -> Resul
         let tensor = TensorRef::from_array_view((shape.as_slice(), data.as_slice())).map_err(|e| e.to_string())?;
         values.push((Cow::from(name.as_str()), tensor.into()));
     }
-    let outputs = session.run(values).map_err(|e| e.to_string())?;
+    let options = match deadline {
+        // tract knows no options; a model's first run there is `rehearse`, which has a deadline of its own.
+        Some(deadline) if !runtime()?.is_tract => Some((Arc::new(RunOptions::new().map_err(|e| e.to_string())?), deadline)),
+        _ => None,
+    };
+    let outputs = match &options {
+        None => session.run(values).map_err(|e| e.to_string())?,
+        Some((options, deadline)) => {
+            let (finished, waits) = channel::<()>();
+            let (watched, deadline) = (Arc::clone(options), *deadline);
+            let watchdog = std::thread::Builder::new().name("barline-watchdog".into());
+            let watchdog = watchdog.spawn(move || {
+                let is_late = waits.recv_timeout(deadline) == Err(RecvTimeoutError::Timeout);
+                is_late && watched.terminate().is_ok()
+            });
+            let watchdog = watchdog.map_err(|e| e.to_string())?;
+            let outputs = session.run_with_options(values, options).map_err(|e| e.to_string());
+            drop(finished);
+            if watchdog.join().unwrap_or(false) {
+                return Err(format!("it did not end within {deadline:?}"));
+            }
+            outputs?
+        }
+    };
     let logits = outputs.get(&manifest.output.name).ok_or("the output is missing")?;
     let (shape, logits) = logits.try_extract_tensor::<f32>().map_err(|e| e.to_string())?;
     let fits = shape.iter().map(|d| usize::try_from(*d).ok()).eq(manifest.output.shape.iter().map(|d| Some(*d)));
@@ -209,13 +260,22 @@ fn run(session: &mut Session, manifest: &Manifest, input: &PhraseInput) -> Resul
     Ok(logits.to_vec())
 }
 
-/// Runs a model in tract where a panic unwinds: `ort-tract` calls it through C functions, in which a panic ends the process.
-fn rehearse(bytes: &[u8], manifest: &Manifest) -> Result<(), String> {
-    use tract_onnx::prelude::{Framework, InferenceModelExt, IntoRunnable, TValue, Tensor, TractResult, tvec};
+/// Runs a model in tract where a panic unwinds: `ort-tract` calls it through C functions, in which a panic ends the process. Gives
+/// up after the operator that the deadline falls in, and before operators whose results are too large.
+fn rehearse(bytes: &[u8], manifest: &Manifest, deadline: Duration) -> Result<(), ModelError> {
+    use tract_onnx::{
+        prelude::{Framework, InferenceModelExt, IntoRunnable, TValue, Tensor, TractError, TractResult, tvec},
+        tract_core::plan,
+    };
     let attempt = |optimise: bool| -> TractResult<()> {
         let model = tract_onnx::onnx().model_for_read(&mut &*bytes)?;
         let names = manifest.latents.iter().map(|l| &l.name).chain(manifest.conditions.iter().map(|c| &c.name));
         let model = if optimise { model.into_optimized()? } else { model.into_typed()? };
+        for outlet in model.nodes().iter().flat_map(|node| &node.outputs) {
+            let n_values =
+                outlet.fact.shape.as_concrete().map_or(0, |dims| dims.iter().fold(1_u64, |n, d| n.saturating_mul(*d as u64)));
+            within("numbers in an intermediate result", n_values, MAX_VALUES)?;
+        }
         let model = model.with_input_names(names)?.into_runnable()?;
         let input = rehearsal(manifest);
         let shapes = manifest.latents.iter().map(|l| &l.shape).chain(manifest.conditions.iter().map(|c| &c.shape));
@@ -223,13 +283,25 @@ fn rehearse(bytes: &[u8], manifest: &Manifest) -> Result<(), String> {
         for (shape, data) in shapes.zip(input.latents.iter().chain(&input.conditions)) {
             values.push(TValue::from(Tensor::from_shape(shape, data)?));
         }
-        model.run(values).map(|_| ())
+        let start = Instant::now();
+        let stepped = model.spawn()?.run_plan_with_eval(values, |context, state, node, inputs| {
+            let seconds = start.elapsed().as_secs_f64();
+            if seconds > deadline.as_secs_f64() {
+                return Err(TractError::new(ModelError::TooSlow { seconds, limit: deadline.as_secs_f64() }));
+            }
+            plan::eval(context, state, node, inputs)
+        });
+        stepped.map(|_| ())
     };
     let caught = |optimise| {
-        let result = catch_unwind(AssertUnwindSafe(|| attempt(optimise).map_err(|e| format!("{e:#}"))));
-        result.unwrap_or_else(|_| Err("tract panicked".into()))
+        let result = catch_unwind(AssertUnwindSafe(|| attempt(optimise)));
+        let result = result.unwrap_or_else(|_| Err(TractError::msg("tract panicked")));
+        result.map_err(|e| e.downcast::<ModelError>().unwrap_or_else(|e| ModelError::Runtime { reason: format!("{e:#}") }))
     };
-    caught(true).or_else(|_| caught(false))
+    match caught(true) {
+        Err(ModelError::Runtime { .. }) => caught(false),
+        decided => decided,
+    }
 }
 
 #[cfg(test)]
@@ -282,5 +354,50 @@ mod tests {
                 .replace("[1, 5, 5], \"encoding\"", "[1, 4, 5], \"encoding\"")
         });
         assert!(matches!(OnnxGenerator::load(&claim, Trust::File), Err(ModelError::Mismatch { .. })));
+    }
+
+    #[test]
+    fn a_phrase_is_as_long_as_its_steps_at_120_bpm() {
+        let mut manifest = crate::generate::manifest::tests::tiny();
+        // One bar of five sixteenths.
+        assert_eq!(longest_inference(&manifest), Duration::from_millis(625));
+        manifest.n_bars = 32;
+        assert_eq!(longest_inference(&manifest), MAX_INFERENCE);
+    }
+
+    #[test]
+    fn a_model_that_takes_longer_than_its_phrase_is_refused_with_the_time() {
+        let slow = include_bytes!("../../../tests/fixtures/refused/slow.onnx");
+        match OnnxGenerator::load(slow, Trust::File).unwrap_err() {
+            ModelError::TooSlow { seconds, limit } => {
+                assert_eq!(limit.to_string(), "0.125");
+                assert!(seconds > limit && seconds < MAX_INFERENCE.as_secs_f64() * 1.5, "{seconds}");
+            }
+            other => panic!("{other}"),
+        }
+    }
+
+    #[test]
+    fn a_run_that_does_not_end_is_given_up() {
+        let slow = include_bytes!("../../../tests/fixtures/refused/slow.onnx");
+        let manifest = OnnxFile::read(slow).unwrap().manifest;
+        assert!(matches!(rehearse(slow, &manifest, Duration::ZERO), Err(ModelError::TooSlow { .. })));
+        let runtime = runtime().unwrap();
+        if runtime.is_tract {
+            return;
+        }
+        let mut session = open_on(runtime, Provider::Cpu, slow).unwrap();
+        let error = run(&mut session, &manifest, &rehearsal(&manifest), Some(Duration::from_millis(1))).unwrap_err();
+        assert!(error.contains("did not end within"), "{error}");
+        // The session is not lost by it.
+        assert!(run(&mut session, &manifest, &rehearsal(&manifest), Some(MAX_INFERENCE)).is_ok());
+    }
+
+    #[test]
+    fn a_graph_that_blows_up_is_refused_before_it_runs_in_tract() {
+        let huge = include_bytes!("../../../tests/fixtures/refused/huge.onnx");
+        let manifest = OnnxFile::read(huge).unwrap().manifest;
+        let error = rehearse(huge, &manifest, MAX_INFERENCE).unwrap_err();
+        assert!(matches!(error, ModelError::Limit { got: 33_554_432, .. }), "{error}");
     }
 }

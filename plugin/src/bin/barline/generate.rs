@@ -172,9 +172,10 @@ pub fn run(args: &GenerateArgs) -> Result<(), CliError> {
     if let Some(seed) = seeds.iter().next() {
         export::files::check(&paths_of(seed).all())?;
     }
-    let mut library = Library::new();
+    let library = Library::new();
     let name = args.model.clone().unwrap_or_else(|| default_model(args, &library));
-    let mut generator = library.load(&name).map_err(|source| CliError::Model { model: name.clone(), source })?;
+    let opened = library.open(&name).map_err(|source| CliError::Model { model: name.clone(), source })?;
+    let mut generator: Box<dyn Generator> = Box::new(opened);
     let plan = Plan::new(args, generator.manifest())?;
     if !args.quiet {
         let of_song = plan.accompanied.iter().flat_map(|song| &song.notes);
