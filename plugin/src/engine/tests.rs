@@ -12,7 +12,8 @@ use crate::{
 };
 use std::{sync::atomic::AtomicUsize, time::Instant};
 
-/// Models: `tiny`, the default; `other`, of another id; `broken` fails at its third bar; `panics` panics there.
+/// Models: `tiny`, the default; `other`, of another id; `broken` fails at its third bar; `panics` panics there. `lost` fails after
+/// twenty bars, `flaky` panics there, but not when they are loaded anew.
 #[derive(Default)]
 struct Provider {
     n_loads: Arc<AtomicUsize>,
@@ -48,7 +49,7 @@ impl ModelProvider for Provider {
     }
 
     fn load(&mut self, model: &str) -> Result<Box<dyn Generator>, ModelError> {
-        self.n_loads.fetch_add(1, Ordering::SeqCst);
+        let is_first = self.n_loads.fetch_add(1, Ordering::SeqCst) == 0;
         let mut manifest = tiny();
         manifest.id = model.into();
         let mut model = Model { fake: Fake::new(manifest), panics_at: None, n_runs: Arc::clone(&self.n_runs) };
@@ -56,6 +57,8 @@ impl ModelProvider for Provider {
             "tiny" | "other" => (),
             "broken" => model.fake.fails_at = Some(2),
             "panics" => model.panics_at = Some(2),
+            "lost" => model.fake.fails_at = is_first.then_some(20),
+            "flaky" => model.panics_at = is_first.then_some(20),
             _ => return Err(ModelError::NoManifest),
         }
         Ok(Box::new(model))
@@ -250,6 +253,134 @@ fn a_panic_in_a_network_is_contained_and_others_go_on() {
     // And the one that panicked plays again as soon as it wants something else.
     bad.change(|w| w.model = String::new());
     assert_eq!(await_delivery(&bad_port).pattern.model.id, "tiny");
+}
+
+/// Plays to a bar; yields the pattern that plays there and checks it.
+fn play_through(port: &Port, model: &str, until: u32) {
+    let endless = PatternSpec { span: Span::Endless, ..spec() };
+    let whole = expected(model, &endless, 0, until + 12);
+    let mut current = await_delivery(port).pattern;
+    for bar in 0..until {
+        play(port, i64::from(bar), current.key);
+        while current.first_bar + n_bars(&current) < (bar / 3 + 3) * 3 {
+            current = await_delivery(port).pattern;
+        }
+        assert_eq!(current.roll.cells(), cells_of(&whole, current.first_bar, n_bars(&current)), "bar {bar}");
+    }
+}
+
+#[test]
+fn a_provider_lost_while_playing_is_replaced_by_loading_the_model_anew() {
+    for model in ["lost", "flaky"] {
+        let provider = Provider::default();
+        let n_loads = Arc::clone(&provider.n_loads);
+        let engine = Engine::start(Box::new(provider));
+        let (port, hand) = (Arc::new(Port::new()), Hand::new(PatternSpec { span: Span::Endless, ..spec() }));
+        hand.change(|w| w.model = model.into());
+        let registration = engine.register(Arc::clone(&port), Box::new(hand));
+        play_through(&port, model, 40);
+        assert_eq!(n_loads.load(Ordering::SeqCst), 2, "{model}");
+        if model == "lost" {
+            let status = registration.status();
+            assert_eq!(status.model, "lost");
+            assert!(status.error.unwrap().contains("loaded anew"));
+        }
+    }
+}
+
+#[test]
+fn instances_that_share_a_model_all_outlive_its_failure() {
+    for model in ["lost", "flaky"] {
+        let engine = Engine::start(Box::new(Provider::default()));
+        let ports: Vec<Arc<Port>> = (0..4).map(|_| Arc::new(Port::new())).collect();
+        let registrations: Vec<Registration> = ports
+            .iter()
+            .map(|port| {
+                let hand = Hand::new(PatternSpec { span: Span::Endless, ..spec() });
+                hand.change(|w| w.model = model.into());
+                engine.register(Arc::clone(port), Box::new(hand))
+            })
+            .collect();
+        std::thread::scope(|scope| {
+            for port in &ports {
+                scope.spawn(|| play_through(port, model, 30));
+            }
+        });
+        assert!(registrations.iter().all(|r| r.status().model == model));
+    }
+}
+
+#[test]
+fn a_default_model_that_fails_for_good_is_tried_again_but_not_all_the_time() {
+    struct Hopeless(Provider);
+    impl ModelProvider for Hopeless {
+        fn default_model(&self) -> &str {
+            "broken"
+        }
+        fn load(&mut self, model: &str) -> Result<Box<dyn Generator>, ModelError> {
+            self.0.load(model)
+        }
+    }
+    let provider = Provider::default();
+    let n_loads = Arc::clone(&provider.n_loads);
+    let engine = Engine::start(Box::new(Hopeless(provider)));
+    let (port, hand) = (Arc::new(Port::new()), Hand::new(spec()));
+    let registration = engine.register(Arc::clone(&port), Box::new(hand.clone()));
+    let status = await_status(&registration, |s| s.readiness == Readiness::Failed);
+    assert!(status.error.unwrap().contains("as told"));
+    // Loaded twice at once; then it waits a second between two attempts.
+    let start = Instant::now();
+    while n_loads.load(Ordering::SeqCst) < 3 {
+        assert!(start.elapsed() < Duration::from_secs(20), "it was given up");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert!(n_loads.load(Ordering::SeqCst) <= 4);
+    hand.change(|w| w.model = "other".into());
+    assert_eq!(await_delivery(&port).pattern.model.id, "other");
+}
+
+#[test]
+fn a_hundred_instances_come_and_go_across_threads_while_others_play() {
+    const N_THREADS: u64 = 4;
+    let (n_instances, n_bars) = if cfg!(miri) { (4, 3) } else { (100, 60) };
+    let engine = Engine::start(Box::new(Provider::default()));
+    let shared = Arc::downgrade(&engine.shared);
+    let (playing_port, hand) = (Arc::new(Port::new()), Hand::new(PatternSpec { span: Span::Endless, ..spec() }));
+    let playing = engine.register(Arc::clone(&playing_port), Box::new(hand));
+    std::thread::scope(|scope| {
+        for thread in 0..N_THREADS {
+            let engine = Arc::clone(&engine);
+            scope.spawn(move || {
+                let mut rng = crate::player::testing::Rng(thread);
+                let mut alive: Vec<(Arc<Port>, u32, Registration)> = Vec::new();
+                for n in 0..n_instances / N_THREADS {
+                    let seed = u32::try_from(thread * 1000 + n).unwrap();
+                    let port = Arc::new(Port::new());
+                    let hand = Hand::new(PatternSpec { seed, ..spec() });
+                    let registration = engine.register(Arc::clone(&port), Box::new(hand.clone()));
+                    if rng.chance(30) {
+                        hand.change(|w| w.model = "panics".into());
+                        hand.change(|w| w.model = String::new());
+                    }
+                    alive.push((port, seed, registration));
+                    while !alive.is_empty() && (alive.len() > 5 || rng.chance(30)) {
+                        // Some go before they were ever served.
+                        let at = usize::try_from(rng.below(alive.len() as u64)).unwrap();
+                        let (port, seed, _registration) = alive.swap_remove(at);
+                        if rng.chance(50) {
+                            assert_eq!(await_delivery(&port).pattern.spec.seed, seed);
+                        }
+                    }
+                }
+            });
+        }
+        scope.spawn(|| play_through(&playing_port, "tiny", n_bars));
+    });
+    assert_eq!(playing.status().error, None);
+    drop(engine);
+    drop(playing);
+    assert!(shared.upgrade().is_none(), "the worker has ended");
+    assert_eq!(Arc::strong_count(&playing_port), 1);
 }
 
 #[test]

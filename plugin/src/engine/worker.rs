@@ -49,8 +49,10 @@ pub(super) struct Instance {
     last: Option<(Arc<Pattern>, Instant)>,
     /// After a failure: not before then again.
     rest_until: Option<Instant>,
-    /// Why another model than the one asked for plays.
+    /// Why another model than the one asked for plays, or why it was loaded anew.
     fallback: Option<String>,
+    /// The model was loaded anew for the current wish after an error.
+    has_reloaded: bool,
     served: u64,
 }
 
@@ -69,6 +71,7 @@ impl Instance {
             last: None,
             rest_until: None,
             fallback: None,
+            has_reloaded: false,
             served: 0,
         }
     }
@@ -90,6 +93,7 @@ impl Instance {
         self.job = None;
         self.rest_until = None;
         self.fallback = None;
+        self.has_reloaded = false;
         self.pending = None;
         self.tell(|status| {
             status.readiness = Readiness::Waiting;
@@ -326,7 +330,12 @@ fn begin(instance: &mut Instance, wanted: Wanted, loaded: &Loaded, mut error: Op
 /// One inference for an instance's job.
 fn advance(instance: &mut Instance, models: &mut HashMap<String, Loaded>, provider: &dyn ModelProvider) -> Result<(), String> {
     let playhead = instance.port.playhead();
-    let (Some(job), Some(loaded)) = (&mut instance.job, models.get_mut(&instance.model)) else { return Ok(()) };
+    let Some(job) = &mut instance.job else { return Ok(()) };
+    let Some(loaded) = models.get_mut(&instance.model) else {
+        // Another instance met an error in it; what is there of the job is as good as new.
+        instance.fresh = instance.job.take().map(|job| job.wanted);
+        return Ok(());
+    };
     let Some((unit, _)) = job.next(playhead) else { return Ok(()) };
     let start = Instant::now();
     let stepped = job.step(unit, loaded.generator.as_mut());
@@ -343,12 +352,23 @@ fn advance(instance: &mut Instance, models: &mut HashMap<String, Loaded>, provid
             hand_out(instance, playhead);
             Ok(())
         }
-        Err(error) if instance.model == provider.default_model() => Err(error.to_string()),
         Err(error) => {
-            // Another model than asked for is better than silence.
-            let default = provider.default_model().to_owned();
-            instance.fallback = Some(format!("{error}; `{default}` plays instead"));
-            instance.fresh = Some(Wanted { model: default, ..job.wanted.clone() });
+            // A provider can go (a GPU unplugged, its driver started anew); loading finds one that is there. Whoever shares the model
+            // loads it anew too.
+            let failed = std::mem::take(&mut instance.model);
+            models.remove(&failed);
+            let default = provider.default_model();
+            let mut wanted = job.wanted.clone();
+            if !std::mem::replace(&mut instance.has_reloaded, true) {
+                instance.fallback = Some(format!("{error}; the model was loaded anew"));
+            } else if failed == default {
+                return Err(error.to_string());
+            } else {
+                // Another model than asked for is better than silence.
+                instance.fallback = Some(format!("{error}; `{default}` plays instead"));
+                wanted.model = default.to_owned();
+            }
+            instance.fresh = Some(wanted);
             instance.job = None;
             Ok(())
         }
