@@ -68,6 +68,7 @@ class MuseganConfig:
     beta1: float
     beta2: float
     ema_decay: float  # 0 for none
+    bfloat16: bool  # products in training; weights and files are float32
     transpose: bool
     validate_every: int
 
@@ -125,7 +126,8 @@ class Up(nn.Module):
 
     def forward(self, x):
         n, s, p, _ = x.shape
-        y = self.product(x).reshape(n, s, p, self.steps, self.pitches, self.c_out)
+        # Flat, or PyTorch adds the bias in a pass of its own, which takes longer than the product.
+        y = self.product(x.flatten(0, 2)).reshape(n, s, p, self.steps, self.pitches, self.c_out)
         y = y.permute(0, 1, 3, 2, 4, 5).reshape(n, s * self.steps, p * self.pitches, self.c_out)
         return y if self.last else torch.relu(self.norm(y))
 
@@ -142,8 +144,8 @@ class Down(nn.Module):
     def forward(self, x):
         n, s, p, c = x.shape
         x = x.reshape(n, s // self.steps, self.steps, p // self.pitches, self.pitches, c)
-        x = x.permute(0, 1, 3, 2, 4, 5).reshape(n, s // self.steps, p // self.pitches, -1)
-        return F.leaky_relu(self.norm(self.product(x)), SLOPE)
+        x = x.permute(0, 1, 3, 2, 4, 5).reshape(-1, self.product.in_features)
+        return F.leaky_relu(self.norm(self.product(x)), SLOPE).reshape(n, s // self.steps, p // self.pitches, -1)
 
 
 def start_sparse(layer):
@@ -154,18 +156,33 @@ def start_sparse(layer):
 # Generators -----------------------------------------------------------------------------------------------------------
 
 
+class Spread(nn.Module):
+    """Transposed convolution over bars with stride 1, batch norm, ReLU: (B, n_bars, C) -> (B, n_bars + kernel - 1, C')."""
+
+    def __init__(self, c_in, c_out, kernel):
+        super().__init__()
+        self.kernel = kernel
+        self.product = nn.Linear(c_in, kernel * c_out, bias=False)
+        self.norm = Norm(c_out)
+
+    def forward(self, x):
+        n, bars, _ = x.shape
+        y = self.product(x).reshape(n, bars, self.kernel, -1)
+        # What each bar adds to itself and those after it.
+        y = sum(F.pad(y[:, bar], (0, 0, bar, bars - 1 - bar)) for bar in range(bars))
+        return torch.relu(self.norm(y))
+
+
 class TemporalGenerator(nn.Module):
     """One noise of a phrase -> a latent per bar: (B, n) -> (B, 4, n)."""
 
     def __init__(self, n, width):
         super().__init__()
         hidden = scaled(1024, width)
-        self.first, self.first_norm = nn.ConvTranspose1d(n, hidden, 2, bias=False), Norm(hidden)
-        self.second, self.second_norm = nn.ConvTranspose1d(hidden, n, 3, bias=False), Norm(n)
+        self.layers = nn.Sequential(Spread(n, hidden, 2), Spread(hidden, n, 3))
 
     def forward(self, z):
-        h = torch.relu(self.first_norm(self.first(z.unsqueeze(2)).transpose(1, 2)))  # (B, 2, hidden)
-        return torch.relu(self.second_norm(self.second(h.transpose(1, 2)).transpose(1, 2)))
+        return self.layers(z.unsqueeze(1))
 
 
 class Encoder(nn.Module):
@@ -264,7 +281,7 @@ class BinaryNet(nn.Module):
         super().__init__()
         w = config.width
         self.enter, self.enter_norm = nn.Linear(config.n_noise, 3 * scaled(512, w), bias=False), Norm(3 * scaled(512, w))
-        self.bars, self.bars_norm = nn.ConvTranspose1d(scaled(512, w), scaled(256, w), 2, bias=False), Norm(scaled(256, w))
+        self.bars = Spread(scaled(512, w), scaled(256, w), 2)
         self.trunk = nn.Sequential(Up(scaled(256, w), scaled(128, w), 4), Up(scaled(128, w), scaled(128, w), 1, 3),
                                    Up(scaled(128, w), scaled(64, w), 1, 2))  # 4 beats by 6 octaves
         a, b = scaled(64, w), scaled(32, w)
@@ -277,27 +294,49 @@ class BinaryNet(nn.Module):
 
     def forward(self, noises, given=None, known=None):
         h = torch.relu(self.enter_norm(self.enter(noises[0]))).reshape(len(noises[0]), 3, -1)
-        h = torch.relu(self.bars_norm(self.bars(h.transpose(1, 2)).transpose(1, 2)))  # (B, 4, C)
-        x = self.trunk(h.flatten(0, 1)[:, None, None])
+        x = self.trunk(self.bars(h).flatten(0, 1)[:, None, None])
         out = [norm(merge(torch.cat([pitch(x), time(x)], -1)))
                for pitch, time, merge, norm in zip(self.pitch_first, self.time_first, self.merge, self.merge_norm)]
         return torch.cat(out, -1).reshape(-1, PHRASE_BARS, N_STEPS, N_PITCHES, N_TRACKS)
 
 
-class Residual(nn.Module):
-    """Pre-activation residual unit over (N, 1, 16, 72): two convolutions of 3 steps by 12 pitches."""
+class Conv(nn.Conv2d):
+    """Convolution of 3 steps by 12 pitches over (N, C, 16, 72), without bias.
 
-    def __init__(self, n_hidden):
-        super().__init__()
-        self.first_norm, self.first = nn.BatchNorm2d(1), nn.Conv2d(1, n_hidden, (3, 12), bias=False)
-        self.second_norm, self.second = nn.BatchNorm2d(n_hidden), nn.Conv2d(n_hidden, 1, (3, 12))
-        nn.init.zeros_(self.second.weight)
-        nn.init.zeros_(self.second.bias)
+    In training one product of all pitches with a banded matrix per step, three times as fast on a CPU as a convolution from or to one channel.
+    """
+
+    def __init__(self, c_in, c_out):
+        super().__init__(c_in, c_out, (3, 12), bias=False)
 
     def forward(self, x):
         # Twelve is even: the published code's "same" padding puts one pitch more above than below.
-        h = self.first(F.pad(torch.relu(self.first_norm(x)), (5, 6, 1, 1)))
-        return x + self.second(F.pad(torch.relu(self.second_norm(h)), (5, 6, 1, 1)))
+        x = F.pad(x, (5, 6, 1, 1))
+        if not self.training:
+            return super().forward(x)
+        n, c, _, n_padded = x.shape
+        pitch = torch.arange(N_PITCHES, device=x.device)[:, None]
+        band = self.weight.new_zeros(3, c, n_padded, self.out_channels, N_PITCHES)
+        # Indexed axes come first: (72, 12, 3, C, C').
+        band[:, :, pitch + torch.arange(12, device=x.device), :, pitch] = self.weight.permute(3, 2, 1, 0).expand(N_PITCHES, -1, -1, -1, -1)
+        x = x.transpose(1, 2).flatten(2)  # (N, 18, C * 83)
+        x = torch.cat([x[:, step:step + N_STEPS] for step in range(3)], -1).flatten(0, 1)
+        return (x @ band.reshape(x.shape[1], -1)).reshape(n, N_STEPS, -1, N_PITCHES).transpose(1, 2)
+
+
+class Residual(nn.Module):
+    """Pre-activation residual unit over (N, 1, 16, 72): two convolutions."""
+
+    def __init__(self, n_hidden):
+        super().__init__()
+        self.first_norm, self.first = nn.BatchNorm2d(1), Conv(1, n_hidden)
+        self.second_norm, self.second = nn.BatchNorm2d(n_hidden), Conv(n_hidden, 1)
+        self.bias = nn.Parameter(torch.zeros(1))
+        nn.init.zeros_(self.second.weight)
+
+    def forward(self, x):
+        h = self.first(torch.relu(self.first_norm(x)))
+        return x + self.second(torch.relu(self.second_norm(h))) + self.bias
 
 
 class Refiner(nn.Module):
@@ -374,7 +413,7 @@ class TrackCritics(nn.Module):
         self.tracks = nn.ModuleList(PhraseCritic(1, width) for _ in TRACKS)
 
     def forward(self, rolls):
-        return torch.cat([net(rolls[..., track:track + 1]) for track, net in enumerate(self.tracks)], -1)
+        return torch.cat([net(roll.unsqueeze(-1)) for roll, net in zip(rolls.unbind(-1), self.tracks)], -1)
 
 
 class PrivateCritic(nn.Module):
@@ -404,8 +443,7 @@ class PrivateCritic(nn.Module):
         n = len(rolls)
         bars = rolls.flatten(0, 1)  # (4B, 16, 72, 5)
         tracks = []
-        for track in range(N_TRACKS):
-            own = bars[..., track:track + 1]
+        for track, own in enumerate(bars.unsqueeze(-1).unbind(-2)):
             tracks.append(self.merge[track](torch.cat([self.pitch_first[track](own), self.time_first[track](own)], -1)))
         parts = [self.shared(torch.cat(tracks, -1)).flatten(1)]
         if self.streams:

@@ -14,7 +14,8 @@ torch = pytest.importorskip("torch")
 import train_musegan as tm
 from band_phrases import decode, real_rolls
 from export_musegan import LAYOUT, cells_of_rolls, feeds_of, manifest_of, write
-from musegan import (N_CELLS, NOISES, NEVER, SURE, Generator, MuseganConfig, Sampler, activate, chroma_stream, critic_from, onset_stream)
+from musegan import (N_CELLS, NOISES, NEVER, SURE, Conv, Generator, MuseganConfig, Sampler, Spread, activate, chroma_stream, critic_from,
+                     onset_stream)
 from phrases import BASS, DRUMS, GUITAR, PIANO, STRINGS, arrays_of
 from test_band import song
 from train import config_from, load_config
@@ -130,8 +131,8 @@ def test_a_bar_noise_makes_bars_differ_and_a_phrase_noise_does_not():
     phrase, bars = noises_of(config, 1)
     with torch.no_grad():
         for temporal in net.net.temporal["track_bars"]:
-            temporal.second_norm.weight.zero_()
-            temporal.second_norm.bias.zero_()
+            temporal.layers[-1].norm.weight.zero_()
+            temporal.layers[-1].norm.bias.zero_()
         logits = net([phrase, bars])
     assert torch.allclose(logits[:, 0], logits[:, 3], atol=1e-6)
 
@@ -183,6 +184,21 @@ def test_an_untrained_refiner_is_the_hard_threshold_and_two_stages_leave_the_gen
         same = torch.equal(seen[1][4][name], seen[3][4][name])
         assert same if name.startswith("net.") else True, name
     assert any(not torch.equal(seen[1][4][name], seen[3][4][name]) for name in seen[1][4] if name.startswith("refiner."))
+
+
+def test_a_banded_product_is_the_convolution():
+    torch.manual_seed(1)
+    for c_in, c_out in ((1, 3), (3, 1)):
+        conv, x = Conv(c_in, c_out), torch.randn(2, c_in, 16, 72)
+        assert torch.allclose(conv(x), conv.eval()(x), atol=1e-5)
+
+
+def test_bars_are_spread_as_by_a_transposed_convolution():
+    torch.manual_seed(1)
+    spread, x = Spread(3, 5, 2).eval(), torch.randn(4, 3, 3)
+    weight = spread.product.weight.reshape(2, 5, 3).permute(2, 1, 0)  # (C, C', kernel)
+    expected = torch.relu(spread.norm(torch.nn.functional.conv_transpose1d(x.transpose(1, 2), weight).transpose(1, 2)))
+    assert torch.allclose(spread(x), expected, atol=1e-6) and expected.shape == (4, 4, 5)
 
 
 def test_streams_hold_what_their_names_say():
@@ -313,6 +329,13 @@ def test_a_run_becomes_a_file_that_plays(name, data, tmp_path):
     run(HERE / "train_musegan.py", "--config", path, "--data", data, "--output", tmp_path, "--threads", 1)
     if name.startswith("b"):
         assert (tmp_path / "stage1.pt").exists()
+        other = toml(tiny("bmusegan-joint-dbn"), tmp_path / "joint.toml")
+        arguments = (HERE / "train_musegan.py", "--config", other, "--data", data, "--threads", 1, "--stage1", tmp_path / "resume-stage1.pt")
+        run(*arguments, "--output", tmp_path / "joint")
+        assert [json.loads(line)["stage"] for line in (tmp_path / "joint/musegan.jsonl").read_text().splitlines()] == [2]
+        toml(tiny("bmusegan-joint-dbn", seed=4), other)
+        refused = subprocess.run([sys.executable, *map(str, arguments), "--output", tmp_path / "no"], capture_output=True, text=True)
+        assert "is not the first stage of bmusegan-joint-dbn: seed" in refused.stderr
     run(HERE / "export_musegan.py", "--checkpoint", tmp_path / "checkpoint.pt", "--data", data, "--output", tmp_path / "x.onnx")
     session = ort.InferenceSession(str(tmp_path / "x.onnx"))
     manifest = json.loads(session.get_modelmeta().custom_metadata_map["barline.manifest"])

@@ -2,7 +2,8 @@
 
 One trainer for all of MuseGAN and BinaryMuseGAN: the configuration picks the system, the critic, the loss, the binary neurons and the
 refiner. A run leaves `checkpoint.pt` (the last weights), `best.pt` (those whose validation figures came nearest to the songs') and
-`musegan.jsonl`, and goes on from `resume.pt` when it was stopped. Under `torchrun` several processes share the work.
+`musegan.jsonl`, and goes on from `resume.pt` when it was stopped. Of two stages the first also leaves `stage1.pt`, which plays, and
+`resume-stage1.pt`, from which `--stage1` starts other refiners. Under `torchrun` several processes share the work.
 """
 
 import argparse
@@ -181,29 +182,40 @@ class Trainer:
         """Mean squared distance of the critic's gradient from norm 1, on lines between real and fake; per track where critics are."""
         share = torch.rand(len(real), 1, 1, 1, 1, generator=self.random, device=self.device)
         between = (share * real + (1 - share) * fake).requires_grad_()
-        gradient, = torch.autograd.grad(self.critic(between).sum(), between, create_graph=True)
+        gradient, = torch.autograd.grad(self.critic(between).float().sum(), between, create_graph=True)
         over = (1, 2, 3) if self.config.critic == "per_track" else (1, 2, 3, 4)
         return (((gradient.square().sum(over) + 1e-8).sqrt() - 1) ** 2).mean(0).sum()
 
-    def critic_step(self):
-        """One update of the critic; returns its loss without the penalty."""
-        real = self.real(self.config.batch_size)
-        with torch.no_grad():
-            fake = self.fake(real)
-        of_real, of_fake = self.critic(real), self.critic(fake)
-        if self.config.loss == "hinge":
-            loss = total = (F.relu(1 - of_real) + F.relu(1 + of_fake)).mean(0).sum()
-        else:
-            loss = (of_fake - of_real).mean(0).sum()
-            total = loss + self.config.gp_weight * self.gradient_penalty(real, fake)
-        self.update(total, ["critic"])
+    def mixed(self):
+        """Products in bfloat16 where the configuration says so: four times as fast on a CPU that has them."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.bfloat16)
+
+    def critic_steps(self, n):
+        """`n` updates of the critic, `d_updates` of them on one batch of the generator's; returns the last loss without the penalty.
+
+        The released code repeats the real phrases too.
+        """
+        for update in range(n):
+            real = self.real(self.config.batch_size)
+            with self.mixed():
+                if update % self.config.d_updates == 0:
+                    with torch.no_grad():
+                        fake = self.fake(real).float()
+                of_real, of_fake = self.critic(torch.cat([real, fake])).float().chunk(2)
+                if self.config.loss == "hinge":
+                    loss = total = (F.relu(1 - of_real) + F.relu(1 + of_fake)).mean(0).sum()
+                else:
+                    loss = (of_fake - of_real).mean(0).sum()
+                    total = loss + self.config.gp_weight * self.gradient_penalty(real, fake)
+            self.update(total, ["critic"])
         return loss.item()
 
     def generator_step(self):
         """One update of the generator, the refiner or both; returns the loss."""
         for parameter in self.critic.parameters():
             parameter.requires_grad_(False)
-        loss = -self.critic(self.fake(self.real(self.config.batch_size))).mean(0).sum()
+        with self.mixed():
+            loss = -self.critic(self.fake(self.real(self.config.batch_size))).float().mean(0).sum()
         self.update(loss, self.trained())
         for parameter in self.critic.parameters():
             parameter.requires_grad_(True)
@@ -237,8 +249,7 @@ class Trainer:
         # As in the released code: the critic catches up at the beginning and at every 500th step.
         warm = in_stage <= config.d_warm_steps or (config.d_warm_steps and in_stage % 500 == 0)
         n = config.d_warm_updates if warm else config.d_updates
-        d_loss = [self.critic_step() for _ in range(n)][-1]
-        return d_loss, self.generator_step()
+        return self.critic_steps(n), self.generator_step()
 
     # What is kept ---------------------------------------------------------------------------------------------------
 
@@ -299,8 +310,21 @@ def average_gradients(optimiser):
                 parameter.grad /= torch.distributed.get_world_size()
 
 
-def train(config, data, output):
-    """Train a configuration to its end."""
+# What a first stage does not depend on.
+OF_STAGE_2 = ("id", "description", "neurons", "slope_end", "refiner", "refiner_steps")
+
+
+def stage1_of(path, config, device):
+    """The saved state of a run of another configuration after its first stage, if that stage is the same."""
+    saved = torch.load(path, weights_only=True, map_location=device)
+    differ = [name for name, value in vars(config).items() if name not in OF_STAGE_2 and saved["config"].get(name) != value]
+    if differ or not config.has_second_stage or saved["step"] != config.n_steps:
+        raise SystemExit(f"{path} is not the first stage of {config.id}: {', '.join(differ) or 'another stage'}")
+    return {**saved, "best": math.inf, "config": vars(config)}
+
+
+def train(config, data, output, stage1=None):
+    """Train a configuration to its end, from the first stage of another run if one is given."""
     from train import Run
 
     world, rank = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("RANK", 0))
@@ -311,8 +335,8 @@ def train(config, data, output):
     trainer = Trainer(config, rolls, rank)
     resume = Path(output) / "resume.pt"
     best = math.inf
-    if resume.exists():
-        saved = torch.load(resume, weights_only=True, map_location=device)
+    if resume.exists() or stage1:
+        saved = torch.load(resume, weights_only=True, map_location=device) if resume.exists() else stage1_of(stage1, config, device)
         if saved["config"] != vars(config):
             raise SystemExit(f"{resume} is of another configuration")
         trainer.load(saved)
@@ -351,7 +375,8 @@ def train(config, data, output):
             elif off < best:
                 best = off
                 run.save("best.pt", **kept)
-            save_atomically(resume, lambda file: torch.save({**trainer.state(), "best": best, "config": vars(config)}, file))
+            for path in [resume] + [resume.with_name("resume-stage1.pt")] * (step == config.n_steps and config.has_second_stage):
+                save_atomically(path, lambda file: torch.save({**trainer.state(), "best": best, "config": vars(config)}, file))
     if world > 1:
         torch.distributed.destroy_process_group()
 
@@ -361,6 +386,7 @@ def main():
     parser.add_argument("--config", type=Path, required=True)
     parser.add_argument("--data", type=Path, required=True, help=".npz of phrases.py")
     parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--stage1", type=Path, help="resume-stage1.pt of a run with the same first stage, to start the second from")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     args = parser.parse_args()
     from train import load_config
@@ -369,7 +395,7 @@ def main():
     config = load_config(args.config)
     if not isinstance(config, MuseganConfig):
         raise SystemExit(f"{args.config} is not of kind musegan")
-    train(config, args.data, args.output)
+    train(config, args.data, args.output, args.stage1)
 
 
 if __name__ == "__main__":
