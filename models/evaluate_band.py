@@ -3,11 +3,13 @@
 `evaluate_band.py table --data band.npz --models released/band.onnx hybrid.onnx hybrid.onnx@0` prints every figure of `band_metrics` for
 held-out phrases, for training phrases (how far two sets of songs lie apart) and for what each model writes for the held-out songs'
 chords: from nothing and after the real bars before; then the legacy figures beside the published ones, and what each model writes around
-real tracks. `FILE@T` decodes at temperature T: 0 is the hard threshold, 1 for a real-valued network Bernoulli sampling. `pictures` draws
+real tracks, and the verdict: how many figures come as near to the songs' as they should. The figures of the songs have a song-wise 90 %
+interval beside them. `FILE@T` decodes at temperature T: 0 is the hard threshold, 1 for a real-valued network Bernoulli sampling. `pictures` draws
 real phrases beside written ones.
 """
 
 import argparse
+import hashlib
 import json
 import sys
 from pathlib import Path
@@ -18,6 +20,7 @@ import torch
 from tqdm import tqdm
 
 import band_metrics
+import verdict
 from band import CONTEXT_BARS, N_TRACKS
 from band_phrases import cells_of_batch, decode, masks, n_cells_of, real_rolls, triads_of, windows_of
 from export import session
@@ -25,6 +28,7 @@ from phrases import BASS, DRUMS, PHRASE_BARS, TRACKS
 from train_band import Phrases
 
 N_TRAINING = 1500  # training phrases for the figures of copying
+NOTHING = "from nothing"
 
 
 class Model:
@@ -43,6 +47,9 @@ class Model:
         # MuseGAN's track-conditional systems accompany one track and cannot write it.
         given = self.manifest["training"].get("config", {}).get("given")
         self.given = TRACKS.index(given) if given in TRACKS else None
+        # A system without a track to accompany hears nothing of what is known.
+        self.hears = bool(self.context_bars or given)
+        self.sha256 = hashlib.sha256(Path(path).read_bytes()).hexdigest()
         self.session = session(path)
         self.name = self.manifest["id"] + (f" at {temperature}" if temperature else "")
 
@@ -67,7 +74,7 @@ class Model:
         """What the host plays at its default knobs."""
         return decode(logits, self.temperature, rng=np.random.default_rng(seed), layout=self.layout)
 
-    def alone(self, batch, known, seed, label="from nothing"):
+    def alone(self, batch, known, seed, label=NOTHING):
         """What is played of phrases written for a batch's chords with nothing before them."""
         triads = triads_of(batch)
         triads[:, :2 * CONTEXT_BARS] = 0
@@ -153,42 +160,105 @@ def sample(phrases, stride, n_most, seed):
     return windows, batch, real_rolls(batch), np.array([phrases.names[song] for song, _ in windows])
 
 
+def measured(model, seed, args, windows, batch, real, songs, seen):
+    """Figures of a model: {"columns": {what it is given: figures}, "around": those around real tracks, if it hears any}.
+
+    Further seeds than the first only say how far the figures from nothing go up and down.
+    """
+    first = seed == args.seeds[0]
+    given = [] if model.given is None else [model.given]
+    settings = {f"given {TRACKS[model.given]}" if given else NOTHING:
+                lambda seed, label: model.alone(batch, masks(len(windows), given), seed, label)}
+    if model.context_bars and first:
+        before = masks(len(windows), context=True) * batch["has"].numpy()[:, None]
+        settings["after real bars"] = lambda seed, label: model.play(model.write(triads_of(batch), batch, before, seed, label))
+    columns = {}
+    for label, written in settings.items():
+        played = written(seed, label)
+        column = band_metrics.figures(*played, training=seen[0], legacy=args.legacy)
+        column["classifier AUC"] = {"phrases": band_metrics.auc(real, played, songs)}
+        if first:
+            column["diversity over latents"] = over_latents(played[0], written(seed + 1000, f"{label}, again")[0])
+        columns[label] = column
+    hears = model.hears and args.around and first
+    return {"columns": columns, "around": around(model, batch, real, seed) | one_bar(model, batch, real, seed) if hears else {}}
+
+
+def remembered(path, measure):
+    """What `measure` gives, from a file if it is there: figures of a model take minutes."""
+    if path and path.exists():
+        return json.loads(path.read_text())
+    value = measure()
+    if path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(value))
+    return value
+
+
+def over_seeds(columns):
+    """The mean of several seeds' figures, and their standard deviation; what only the first has stays as it is."""
+    def each(number):
+        return {metric: {place: float(number([column[metric][place] for column in columns])) for place in values}
+                for metric, values in columns[-1].items()}
+
+    return columns[0] | each(np.mean), each(lambda values: np.std(values, ddof=1))
+
+
 def table(args):
     held = Phrases(args.data, args.split, ("midi",))
     train = Phrases(args.data, "train", ("midi",))
     windows, batch, real, songs = sample(held, args.stride, args.n, 0)
     _, _, seen, _ = sample(train, 1, N_TRAINING, 1)
     _, _, other, other_songs = sample(train, 16, len(windows), 2)
-    print(f"{args.split} songs {len(set(songs))}, phrases {len(windows)}; data {held.sha256[:12]}, seed {args.seed}\n")
-    columns = {"real": band_metrics.figures(*real, training=seen[0], legacy=args.legacy),
-               "training songs": band_metrics.figures(*other, legacy=args.legacy)}
-    columns["training songs"]["classifier AUC"] = {"phrases": band_metrics.auc(real, other, songs, other_songs)}
-    completed = {}
+    print(f"{args.split} songs {len(set(songs))}, phrases {len(windows)}; data {held.sha256[:12]}, seeds {' '.join(map(str, args.seeds))}\n")
+    data = band_metrics.figures(*real, training=seen[0], legacy=args.legacy)
+    low, high = verdict.interval(real, songs)
+    training = band_metrics.figures(*other, legacy=args.legacy)
+    training["classifier AUC"] = {"phrases": band_metrics.auc(real, other, songs, other_songs)}
+    columns, completed, alone = {"real": data, "real, low": low, "real, high": high, "training songs": training}, {}, {}
     for path in args.models:
         model = Model(path)
-        given = [] if model.given is None else [model.given]
-        settings = {f"given {TRACKS[model.given]}" if given else "from nothing":
-                    lambda seed, label: model.alone(batch, masks(len(windows), given), seed, label)}
-        if model.context_bars:
-            before = masks(len(windows), context=True) * batch["has"].numpy()[:, None]
-            settings["after real bars"] = lambda seed, label: model.play(model.write(triads_of(batch), batch, before, seed, label))
-        for label, written in settings.items():
-            played = written(args.seed, label)
-            column = band_metrics.figures(*played, training=seen[0], legacy=args.legacy)
-            column["diversity over latents"] = over_latents(played[0], written(args.seed + 1000, f"{label}, again")[0])
-            column["classifier AUC"] = {"phrases": band_metrics.auc(real, played, songs)}
-            columns[f"{model.name}, {label}"] = column
-        if "known" in model.conditions.values():
-            completed[model.name] = around(model, batch, real, args.seed) | one_bar(model, batch, real, args.seed)
+        # The first model is the one that is judged: with every seed.
+        out = []
+        for seed in args.seeds if path == args.models[0] else args.seeds[:1]:
+            what = (model.sha256[:12], model.temperature, seed, "around" if args.around else "alone", args.split, args.n, args.stride, held.sha256[:12])
+            out.append(remembered(args.figures and args.figures / f"{'-'.join(map(str, what))}.json",
+                                  lambda: measured(model, seed, args, windows, batch, real, songs, seen)))
+        for label in out[0]["columns"]:
+            name = f"{model.name}, {label}"
+            columns[name] = out[0]["columns"][label]
+            if len(out) > 1 and label in out[1]["columns"]:
+                columns[name], columns[f"{name}: deviation over seeds"] = over_seeds([one["columns"][label] for one in out])
+            if label == NOTHING:
+                alone[name] = columns[name]
+        if out[0]["around"]:
+            completed[model.name] = out[0]["around"]
 
     def part(legacy):
         return {name: {m: v for m, v in column.items() if m.startswith("legacy") == legacy} for name, column in columns.items()}
 
     print(band_metrics.table(part(False), 3))
     if args.legacy:
-        print(f"\nAs the published code computed them\n\n{band_metrics.table(part(True) | band_metrics.published(), 3)}")
+        legacy = {name: column for name, column in part(True).items() if column}
+        print(f"\nAs the published code computed them\n\n{band_metrics.table(legacy | band_metrics.published(), 3)}")
     if completed:
         print(f"\nAround real tracks\n\n{band_metrics.table(completed, 3)}")
+    if len(alone) > 1:
+        judge(alone, columns)
+
+
+def judge(alone, columns):
+    """Print how many figures of every model from nothing are as near to the data as they should be, and what the first one misses."""
+    first, *others = alone
+    data, low, high, training = list(columns.values())[:4]
+    best = verdict.nearest({name: alone[name] for name in others}, data)
+    verdicts = {name: verdict.judged(column, data, alone[best], low, high) for name, column in {"training songs": training, **alone}.items()}
+    print(f"\nVerdict: rows that meet each criterion; the best published system is {best}\n\n{verdict.counts(verdicts)}")
+    shown = {"real": data, "low": low, "high": high, "training songs": training, best: alone[best], first: alone[first]}
+    print(f"\nWhat {first} misses\n\n{verdict.missed(verdicts[first], shown)}")
+    scores = {name: column["classifier AUC"]["phrases"] for name, column in alone.items()}
+    lowest = min(scores, key=scores.get)
+    print(f"\nThe lowest classifier AUC is that of {lowest}: {scores[lowest]:.3f}; {first} {scores[first]:.3f}")
 
 
 def over_latents(one, two):
@@ -235,13 +305,17 @@ def main():
         command.add_argument("--data", type=Path, required=True, help=".npz of phrases.py")
         command.add_argument("--models", nargs="+", required=True, metavar="FILE[@T]")
         command.add_argument("--split", default="test", choices=("train", "val", "test"))
-        command.add_argument("--seed", type=int, default=5)
         command.add_argument("-n", type=int, default=400 if name == "table" else 6, help="phrases at most")
         if name == "table":
+            command.add_argument("--seeds", type=int, nargs="+", default=[5], help="of the noise; all of them for the first model, the first for the others")
+            command.add_argument("--figures", type=Path, help="folder that keeps the figures of every model file, and gives them again")
+            command.add_argument("--around", action=argparse.BooleanOptionalAction, default=True,
+                                 help="also the figures of re-rolls and accompaniment, which take longest")
             command.add_argument("--stride", type=int, default=3, help="bars between the phrases of a song")
             command.add_argument("--legacy", action=argparse.BooleanOptionalAction, default=True,
                                  help="also the figures as the published code computed them, beside the published rows")
         else:
+            command.add_argument("--seed", type=int, default=5)
             command.add_argument("--output", type=Path, required=True)
     args = parser.parse_args()
     torch.set_num_threads(1)

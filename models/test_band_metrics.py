@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import band_metrics as bm
+import verdict
 
 NAMES = ("Drums", "Bass", "Piano")
 DRUMS, BASS, PIANO = range(3)
@@ -273,3 +274,48 @@ def test_a_dead_band_has_empty_bars_and_no_other_figures(piece):
     assert set(figures["empty bars"].values()) == {1.0}
     for metric in ("polyphony", "tonal distance", "bar-to-bar onset IoU", "copied: 2 bars", "legacy QN"):
         assert all(math.isnan(value) for value in figures[metric].values()), metric
+
+
+# The verdict
+
+
+def test_a_verdict_counts_what_is_near_enough():
+    data = {"empty bars": {"Drums": 0.0, "Bass": 0.4}, "notes of an eighth or longer": {"Bass": 0.5, "Piano": math.nan},
+            "tonal distance": {"Bass-Piano": 1.0}, "onsets on eighths": {"Drums": 0.8}, "copied: 1 bar": {"Bass": 0.3}}
+    best = {"empty bars": {"Drums": 0.3, "Bass": 0.44}, "notes of an eighth or longer": {"Bass": 0.1}, "tonal distance": {"Bass-Piano": 1.3},
+            "onsets on eighths": {"Drums": 0.6}}
+    ours = {"empty bars": {"Drums": 0.02, "Bass": 0.46}, "notes of an eighth or longer": {"Bass": 0.59},
+            "tonal distance": {"Bass-Piano": 1.11}, "onsets on eighths": {"Drums": 0.87}}
+    low, high = ({metric: {place: value + by for place, value in values.items()} for metric, values in data.items()} for by in (-0.1, 0.1))
+    out = verdict.judged(ours, data, best, low, high)
+    met = {criterion: [f"{metric} {place}" for (metric, place), good in rows.items() if good] for criterion, rows in out.items()}
+    near, farther, *rest = met
+    # 0.09 of 0.5 is more than a tenth, but less than half of 0.4; the bass is 0.06 too empty where the best is 0.04.
+    assert met[near] == ["empty bars Drums", "notes of an eighth or longer Bass", "onsets on eighths Drums", "tonal distance Bass-Piano"]
+    assert met[farther] == met[near] and sum(map(len, out.values())) == 5 + 5 + 2 + 1 + 1 + 0 + 1 + 5
+    assert met["empty bars at most the data's + 0.05"] == ["empty bars Drums"]
+    assert met["notes of an eighth or longer within 0.08"] == met["tonal distance within 0.1"] == []
+    assert met["drums on the grid within 10 %"] == ["onsets on eighths Drums"]
+    assert len(met["inside the songs' 90 % interval"]) == 4
+    silent = verdict.judged({"empty bars": {"Drums": 1.0, "Bass": 1.0}}, data, best, low, high)
+    assert not any(any(rows.values()) for rows in silent.values())
+    assert verdict.nearest({"silent": {"empty bars": {"Drums": 1.0, "Bass": 1.0}}, "best": best, "ours": ours}, data) == "ours"
+    lines = verdict.counts({"ours": out, "silent": silent}).splitlines()
+    assert lines[0] == "| criterion | of | ours | silent |" and lines[2].endswith("| 5 | 4 | 0 |")
+    text = verdict.missed(out, {"real": data, "ours": ours})
+    assert "| empty bars | Bass | 0.400 | 0.460 | within 10 % of the data, or half the best published distance; no farther" in text
+    assert "| onsets on eighths |" not in text and "Piano | nan" not in text
+
+
+def test_an_interval_is_over_songs():
+    rng = np.random.default_rng(2)
+    pieces = random_phrases(24, rng, [2, 3])
+    onsets, sounding = (x.copy() for x in pieces)
+    songs = np.array(["a"] * 20 + ["b"] * 4)
+    onsets[20:, BASS], sounding[20:, BASS] = False, False  # one song without a bass, a sixth of the phrases
+    names = bm.TRACKS
+    both = [np.concatenate([x, x[:, :2]], 1) for x in (onsets, sounding)]
+    low, high = verdict.interval(both, songs, n_draws=40)
+    # Two songs drawn with replacement: none, one or two without a bass.
+    assert low["empty bars"][names[BASS]] == 0.0 and high["empty bars"][names[BASS]] == 1.0
+    assert low["onsets on eighths"]["Drums"] <= bm.onsets_on(both[0][:, DRUMS], 2) <= high["onsets on eighths"]["Drums"]
