@@ -432,15 +432,16 @@ class BandSampler(nn.Module):
     way. So more noise or a lower threshold changes the doubtful steps first. How long notes last is never in doubt: sustain cells
     are sure, and a note that the knobs add sounds as long as the chord it joins.
 
-    `temperature` divides the scores of begin, pitch, shape and duration. The calibration (DESIGN 1.2) is added to scores: `begin`
+    `temperature` divides the scores of begin, pitch, shape and duration. Pitches and chords less likely than `least` (pitch, chord) times
+    the likeliest are never drawn: one note out of the style leads to more of them. The calibration (DESIGN 1.2) is added to scores: `begin`
     (5, 16) to the log-odds that something begins on a step of the bar, `duration` (5, 10) to the classes of durations, `single` (5,)
     to the shape without further notes; without it sharper draws favour strong steps, frequent lengths and single notes.
     """
 
-    def __init__(self, band, temperature=(1.0,) * 4, begin=None, duration=None, single=None, source=0):
+    def __init__(self, band, temperature=(1.0,) * 4, least=(0.0, 0.0), begin=None, duration=None, single=None, source=0):
         super().__init__()
         self.band = band
-        self.temperature, self.source = tuple(temperature), source
+        self.temperature, self.least, self.source = tuple(temperature), tuple(least), source
         zeros = {"begin": torch.zeros(N_TRACKS, N_STEPS), "duration": torch.zeros(N_TRACKS, len(DURATIONS)), "single": torch.zeros(N_TRACKS)}
         for name, value in {"begin": begin, "duration": duration, "single": single}.items():
             value = zeros[name] if value is None else torch.as_tensor(value, dtype=torch.float32)
@@ -461,10 +462,13 @@ class BandSampler(nn.Module):
                              persistent=False)
 
     @staticmethod
-    def draw(scores, uniform, temperature):
-        """One-hot draw (N, n) at `uniform` (N, 1)."""
+    def draw(scores, uniform, temperature, least=0.0):
+        """One-hot draw (N, n) at `uniform` (N, 1), of the classes that are at least `least` times as likely as the likeliest."""
         n = scores.shape[-1]
-        p = torch.softmax(scores / temperature, -1)
+        scores = scores / temperature
+        if least:
+            scores = torch.where(scores >= scores.amax(-1, keepdim=True) + math.log(least), scores, torch.full((), -1e9))
+        p = torch.softmax(scores, -1)
         if n <= 4 * N_BLOCK:
             sums = p @ torch.triu(torch.ones(n, n))
         else:
@@ -515,14 +519,14 @@ class BandSampler(nn.Module):
             lag_degrees = lags[..., :12]
             scores = (net.pitch_scores(heads, "low", self.lowest(lag_onsets), lag_degrees, degrees)
                       + net.interval_scores(heads, reference, gathered=False))
-            low = self.draw(scores, u_low, t_pitch)
+            low = self.draw(scores, u_low, t_pitch, self.least[0])
             notes = low
             first = self.draw(heads["duration"] + self.duration_bias[track:track + 1], u_first, t_duration)
             lasts = low * (first @ net.steps)
             if not net.mono:
                 members = net.rises(net.pitch_scores(heads, "high", lag_onsets, lag_degrees, degrees), low, gathered=False) + heads["rise"]
                 alone = (net.shapes.sum(-1) == 0).float() * self.single_bias[track]
-                shape = self.draw(net.shape_scores(heads, members) + alone, u_shape, t_shape) @ net.shapes
+                shape = self.draw(net.shape_scores(heads, members) + alone, u_shape, t_shape, self.least[1]) @ net.shapes
                 above = (low.unsqueeze(1) @ F.pad(shape, (0, 1))[:, net.rise_idx].reshape(-1, N_PITCHES, N_PITCHES)).squeeze(1)
                 notes = low + above
                 others = heads["others"] + net.others_after(first) + self.duration_bias[track:track + 1]

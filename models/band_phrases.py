@@ -127,6 +127,18 @@ def decode(logits, temperature=0.0, threshold=0.5, rng=None, bias=None, layout=B
     return tuple(x.reshape(n, len(layout), n_bars, N_STEPS, 128) for x in (onset, sounding))
 
 
+def cells_of_logits(logits, layout=BAND_LAYOUT):
+    """What the bars after these see of them, (n, n_bars, 16, n_cells) float 0/1: greedy decoding, as the host chains phrases."""
+    cells = (np.rint(logits * 16) > 0).astype(np.float32)
+    first = 0
+    for (kind, _, _), n_cells in zip(layout, n_cells_of(layout)):
+        if kind == "one_of_n":
+            states = logits[..., first:first + n_cells].argmax(-1)
+            cells[..., first:first + n_cells] = np.eye(n_cells, dtype=np.float32)[states]
+        first += n_cells
+    return cells
+
+
 @torch.no_grad()
 def write(sampler, triads, given=None, known=None, seed=0, noise=None, batch_size=64):
     """Logits (n, 4, 16, 541) of a sampler: triads (n, 16, 24) per half bar of the window, given (n, 8, 16, 541), known (n, 5, 8)."""

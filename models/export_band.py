@@ -15,14 +15,14 @@ from tqdm import tqdm
 
 from band import (CONTEXT_BARS, DRUM_LOWEST, DURATIONS, N_CELLS, N_DRUM_CELLS, N_NOISE, N_TRACKS, WINDOW_BARS, BandSampler)
 from band_metrics import notes_of
-from band_phrases import Phrases, cells_of_batch, decode, load_band, masks, real_rolls, triads_of, windows_of, write
+from band_phrases import Phrases, cells_of_batch, cells_of_logits, decode, load_band, masks, real_rolls, triads_of, windows_of, write
 from export import LICENCE, TOLERANCE, finish, graphs_of, load_release, session, to_onnx
 from phrases import BASS, DRUMS, LOWEST_PITCH, N_PITCHES, N_STEPS, PHRASE_BARS, PROGRAMS, TRACKS
 from train_band import BandConfig, nearest_duration
 
 INPUTS = ("noise", "chords", "given", "known")
 N_CHECKS = 16
-N_CALIBRATE = 384  # phrases
+N_CALIBRATE = 144  # places, of three phrases each
 CHAIN_BARS = 16
 ATTRIBUTION = (
     "Trained on game scores of freedoom/freedoom (BSD-3-Clause style, see its COPYING), EasyRPG/RTP (CC BY 4.0, see its AUTHORS) "
@@ -43,11 +43,18 @@ class BandRelease:
     pitch_temperature: float
     shape_temperature: float
     duration_temperature: float
+    least_pitch: float  # never drawn: what is less likely than this times the likeliest
+    least_chord: float
 
     @property
     def temperature(self):
         """In the order of `BandSampler`."""
         return self.begin_temperature, self.pitch_temperature, self.shape_temperature, self.duration_temperature
+
+    @property
+    def least(self):
+        """In the order of `BandSampler`."""
+        return self.least_pitch, self.least_chord
 
 
 def marginals(onsets, sounding):
@@ -67,22 +74,29 @@ def marginals(onsets, sounding):
 def calibrate(band, release, phrases, n_rounds=7):
     """Find the biases at which the default knobs play onsets per step, durations and single notes as the training data has them.
 
-    Half of the phrases are written from nothing, half after real bars. Each round moves a bias by the log of the ratio that it is off
-    by, damped, since the steps of a phrase pull on each other. Returns (biases by name, figures).
+    Phrases are written from nothing, then after what was written so, and after real bars, a third each: what a network makes of its
+    own music is what is heard most. Each round moves a bias by the log of the ratio that it is off by, damped, since the steps of a
+    phrase pull on each other. Returns (biases by name, figures).
     """
     rng = np.random.default_rng(3)
     windows = windows_of(phrases, 1)
+    followed = set(windows)
+    windows = [(song, bar) for song, bar in windows if (song, bar + PHRASE_BARS) in followed]
     windows = [windows[i] for i in rng.permutation(len(windows))[:N_CALIBRATE]]
-    batch = phrases.take(windows, context=np.arange(len(windows)) % 2 == 1)
-    target = marginals(*real_rolls(batch))
-    known = masks(len(windows), context=True) * batch["has"].numpy()[:, None]
-    triads, given = triads_of(batch), cells_of_batch(batch) * known[:, 0, :, None, None]
+    first = phrases.take(windows, context=np.zeros(len(windows), bool))
+    second = phrases.take([(song, bar + PHRASE_BARS) for song, bar in windows])
+    target = marginals(*(np.concatenate(rolls) for rolls in zip(*map(real_rolls, (first, second, second)))))
+    context = masks(len(windows), context=True)
+    real = cells_of_batch(second) * context[:, 0, :, None, None]
+    known = context * second["has"].numpy()[:, None]
     bias = [np.zeros_like(t) for t in target]
     for _ in tqdm(range(n_rounds), desc="calibrate", unit="round"):
         used = [b.round(3) for b in bias]
-        sampler = BandSampler(band, release.temperature, *used).eval()
-        logits = write(sampler, triads, given, known, seed=4)
-        played = marginals(*decode(logits, release.decode_temperature, rng=np.random.default_rng(0)))
+        sampler = BandSampler(band, release.temperature, release.least, *used).eval()
+        alone = write(sampler, triads_of(first), seed=4)
+        own = np.concatenate([cells_of_logits(alone), np.zeros_like(alone)], 1)
+        after = [write(sampler, triads_of(second), *given, seed=seed) for given, seed in (((own, context), 5), ((real, known), 6))]
+        played = marginals(*decode(np.concatenate([alone, *after]), release.decode_temperature, rng=np.random.default_rng(0)))
         for kind, (b, want, got) in enumerate(zip(bias, target, played)):
             if kind == 0:
                 # A step that hardly ever has an onset is left where it is.
@@ -177,7 +191,7 @@ def main():
     if any(c["data_sha256"] != phrases.sha256 for c in checkpoints.values()):
         raise SystemExit("the run was trained on other data than --data")
     biases, figures = ({}, {}) if args.uncalibrated else calibrate(band, release, phrases)
-    sampler = BandSampler(band, release.temperature, **biases).eval()
+    sampler = BandSampler(band, release.temperature, release.least, **biases).eval()
     arguments = (torch.zeros(1, N_TRACKS, PHRASE_BARS, N_STEPS, N_NOISE), torch.zeros(1, 2 * WINDOW_BARS, 24),
                  torch.zeros(1, WINDOW_BARS, N_STEPS, sum(N_CELLS)), torch.zeros(1, N_TRACKS, WINDOW_BARS))
     with tempfile.TemporaryDirectory() as folder:
