@@ -5,7 +5,7 @@
 use barline::{
     editor::{Instance, Page},
     engine::{Playhead, Port, Readiness, Status},
-    generate::{ModelId, Pattern, PatternSpec, Span},
+    generate::{ModelId, Pattern, PatternSpec, Retake, Span},
     music::{
         noise::{Address, Purpose},
         note::Pitch,
@@ -91,12 +91,15 @@ fn pattern(params: &BarlineParams, key: u64) -> Pattern {
     let layout = RollLayout { n_steps: 16, tracks };
     let Span::Bars(n_bars) = params.length.value().span() else { unimplemented!("only finite patterns are asked for") };
     let (seed, take) = (params.seed.value().unsigned_abs(), params.take.value().unsigned_abs());
+    let retakes = params.saved.snapshot().settings.takes;
     let mut cells = Vec::new();
     for step in 0..u16::try_from(n_bars).unwrap() * 16 {
         for (number, track) in (0_u16..).zip(&layout.tracks) {
+            let bar = u32::from(step / 16);
+            let is_retaken = |retake: &&Retake| retake.tracks_in(bar) >> number & 1 == 1;
+            let take = retakes.iter().rev().find(is_retaken).map_or(take, |retake| retake.take);
             for index in 0..u32::try_from(track.n_cells()).unwrap() {
-                let draw = Address { seed, take, track: number, bar: (step / 16).into(), step: step % 16, index }
-                    .uniform(Purpose::Latent);
+                let draw = Address { seed, take, track: number, bar, step: step % 16, index }.uniform(Purpose::Latent);
                 let is_onset = index < u32::from(track.n_pitches);
                 let range = match (track.kind, is_onset) {
                     (TrackKind::OneOfN, true) => (-60.0, 0.0),
@@ -425,6 +428,52 @@ fn a_preset_is_taken_and_a_bar_explained() {
         assert!(harness.query_by_label(bar).is_some(), "{bar} is under the mouse");
     }
     assert_eq!(harness.query_all_by_label_contains("Over the pattern").count(), 5);
+}
+
+#[test]
+fn bars_and_lanes_are_written_anew_locked_and_undone() {
+    let mut harness = open();
+    let settings = |harness: &Harness<'_, Stage>| harness.state().params.saved.snapshot().settings;
+    let locked = |harness: &Harness<'_, Stage>| harness.state().params.saved.locked();
+    let retaken = |harness: &Harness<'_, Stage>| -> Vec<(u16, u32)> {
+        settings(harness).takes.iter().map(|retake| (retake.tracks, retake.bars)).collect()
+    };
+    let all = n_notes(&harness);
+    click(&mut harness, "Drums bar 3");
+    assert_eq!(retaken(&harness), [(0b1, 0b100)]);
+    assert_ne!(n_notes(&harness), all);
+    harness.key_press(Key::Space);
+    harness.run_steps(2);
+    assert_eq!(settings(&harness).takes.len(), 1, "the space bar is the host's");
+    let take = settings(&harness).takes[0].take;
+    harness.key_press_modifiers(Modifiers::COMMAND, Key::Z);
+    harness.run_steps(3);
+    assert_eq!((retaken(&harness).len(), n_notes(&harness)), (0, all));
+    click(&mut harness, "Redo");
+    assert_eq!((settings(&harness).takes[0].take, retaken(&harness).len()), (take, 1));
+
+    harness.get_by_label("Bass bar 2").click_secondary();
+    harness.run_steps(3);
+    assert_eq!(locked(&harness)[1], 0b10);
+    click(&mut harness, "Bass bar 2");
+    assert_eq!(retaken(&harness).len(), 1, "what is locked is not written anew");
+    harness.get_by_label("Bass bar 2").click_modifiers(Modifiers::SHIFT);
+    harness.run_steps(3);
+    assert_eq!(locked(&harness)[1], 0);
+
+    click(&mut harness, "Lock Piano");
+    assert_eq!(locked(&harness)[2], 0xff);
+    click(&mut harness, "Re-roll Guitar");
+    assert_eq!(retaken(&harness).last(), Some(&(0b1000, Retake::ALL_BARS)));
+    let seed = harness.state().params.seed.value();
+    click(&mut harness, "New");
+    assert_ne!(harness.state().params.seed.value(), seed);
+    assert_eq!((retaken(&harness).len(), locked(&harness)[2]), (0, 0xff));
+    click(&mut harness, "Undo");
+    assert_eq!((harness.state().params.seed.value(), retaken(&harness).len()), (seed, 2));
+    click(&mut harness, "Re-roll all");
+    assert_eq!(retaken(&harness), [(Retake::ALL_TRACKS, Retake::ALL_BARS)]);
+    gestures(&harness);
 }
 
 /// The mean time of a frame: page and tessellation, without the drawing itself.

@@ -13,6 +13,7 @@ mod progressions;
 mod roll;
 mod roll_model;
 mod save;
+mod strips;
 mod takeaway;
 mod theme;
 pub mod view_model;
@@ -20,10 +21,11 @@ mod widgets;
 
 use crate::{
     engine::{Port, Status},
+    generate::Retake,
     music::time::{Tempo, TimeSignature},
     params::{BarlineParams, ChordSource},
 };
-use egui::{Align, CentralPanel, Color32, Layout, Panel, RichText, Role, Ui, WidgetInfo};
+use egui::{Align, Button, CentralPanel, Color32, Event, Key, Layout, Modifiers, Panel, RichText, Role, Ui, WidgetInfo};
 use learning::Learning;
 use nice_plug::{
     context::gui::GuiContext,
@@ -31,7 +33,7 @@ use nice_plug::{
     prelude::{Param, ParamSetter, ResizeHint},
 };
 use nice_plug_egui::{
-    EguiEditor, EguiEditorState, EguiNiceSettings, Frame, GlConfig, GraphicsConfig, NiceEguiApp, RepaintNotifier,
+    EguiEditor, EguiEditorState, EguiNiceSettings, Frame, GlConfig, GraphicsConfig, KeyCapture, NiceEguiApp, RepaintNotifier,
     baseview::{HandlerError, WindowSize},
     create_egui_editor,
 };
@@ -42,6 +44,7 @@ use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
+use strips::Change;
 use takeaway::TakeAway;
 use theme::Palette;
 pub use view_model::ModelChoice;
@@ -107,6 +110,8 @@ pub struct Page {
     learning: Learning,
     /// The progression while it is typed and cannot be read, or has the focus.
     draft: Option<String>,
+    /// Why the last re-roll or lock was not done.
+    refused: Option<String>,
 }
 
 impl NiceEguiApp for Page {
@@ -119,6 +124,12 @@ impl NiceEguiApp for Page {
     fn ui(&mut self, ui: &mut Ui, frame: &mut Frame) {
         let Some(gui) = self.gui.clone() else { return };
         frame.set_clear_color(Palette::of(ui).ground());
+        let space = nice_plug_egui::Key::Character(" ".into());
+        frame.set_key_capture(if ui.ctx().text_edit_focused() {
+            KeyCapture::CaptureAll
+        } else {
+            KeyCapture::IgnoreKeys(vec![space])
+        });
         self.show(ui, &gui.param_setter());
     }
 
@@ -143,7 +154,7 @@ impl Page {
         let (view, roll) = (ViewModel::default(), Roll::default());
         let preferences = Preferences::load(instance.preferences.as_deref());
         let (take_away, learning) = (TakeAway::default(), Learning::default());
-        Self { instance, gui: None, view, roll, preferences, changed: None, take_away, learning, draft: None }
+        Self { instance, gui: None, view, roll, preferences, changed: None, take_away, learning, draft: None, refused: None }
     }
 
     /// Prepares for a window.
@@ -155,6 +166,8 @@ impl Page {
     /// A frame of the page.
     pub fn show(&mut self, ui: &mut Ui, setter: &ParamSetter) {
         self.view.update(&self.instance, &(self.instance.status)());
+        self.keyboard(ui, setter);
+        let mut changes = Vec::new();
         // The window is cleared in the panels' colour; painting it again would cost as much as everything else where software draws.
         let bare = egui::Frame::side_top_panel(ui.style()).fill(Color32::TRANSPARENT);
         Panel::top("source").frame(bare).show(ui, |ui| {
@@ -167,7 +180,7 @@ impl Page {
         });
         Panel::bottom("controls").frame(bare).show(ui, |ui| {
             ui.add_space(2.0);
-            lanes::show(ui, &self.instance.params, &self.view.lanes, setter);
+            changes.extend(lanes::show(ui, &self.instance.params, &self.view, setter));
             controls::show(ui, &self.instance.params, setter);
             self.messages(ui);
         });
@@ -175,10 +188,16 @@ impl Page {
             Panel::right("learning").frame(bare).default_size(learning::WIDTH).show(ui, |ui| self.learning.show(ui, &self.view));
         }
         CentralPanel::default().frame(bare).show(ui, |ui| {
-            self.roll_bar(ui);
-            let bar = self.roll.show(ui, &self.view);
-            self.learning.point_at(bar);
+            self.roll_bar(ui, setter);
+            let spacing = ui.spacing().item_spacing.y;
+            let bar = self.roll.show(ui, &self.view, strips::height(&self.view) + spacing);
+            let (change, bar_of_strip) = strips::show(ui, &self.view, self.roll.time);
+            changes.extend(change);
+            self.learning.point_at(bar.or(bar_of_strip));
         });
+        for change in changes {
+            self.change(change, setter);
+        }
         if self.changed.is_some_and(|at| at.elapsed() > SETTLED) {
             self.changed = None;
             self.preferences.save(self.instance.preferences.as_deref());
@@ -186,8 +205,84 @@ impl Page {
         ui.ctx().request_repaint_after(if self.view.is_moving { MOVING } else { STILL });
     }
 
-    fn roll_bar(&mut self, ui: &mut Ui) {
+    /// Undo and redo by keyboard. The space bar is the host's but for typing.
+    fn keyboard(&mut self, ui: &Ui, setter: &ParamSetter) {
+        if ui.ctx().text_edit_focused() {
+            return;
+        }
+        let is_space = |event: &Event| matches!(event, Event::Key { key: Key::Space, .. });
+        let (undo, redo) = ui.input_mut(|input| {
+            input.events.retain(|event| !is_space(event));
+            // With Shift first: a shortcut without it is met by one with it, too.
+            let redo =
+                input.consume_key(Modifiers::COMMAND | Modifiers::SHIFT, Key::Z) || input.consume_key(Modifiers::COMMAND, Key::Y);
+            (input.consume_key(Modifiers::COMMAND, Key::Z), redo)
+        });
+        if undo {
+            self.step_back(setter);
+        } else if redo {
+            self.step_forth(setter);
+        }
+    }
+
+    fn step_back(&mut self, setter: &ParamSetter) {
+        if self.view.can_undo.0 {
+            let seed = self.instance.params.undo();
+            self.stepped(seed, setter);
+        }
+    }
+
+    fn step_forth(&mut self, setter: &ParamSetter) {
+        if self.view.can_undo.1 {
+            let seed = self.instance.params.redo();
+            self.stepped(seed, setter);
+        }
+    }
+
+    /// Sets the seed and take that a step brought, if it did.
+    fn stepped(&mut self, seed: Option<(i32, i32)>, setter: &ParamSetter) {
+        if let Some((seed, take)) = seed {
+            widgets::set(&self.instance.params.seed, seed, setter);
+            widgets::set(&self.instance.params.take, take, setter);
+        }
+        self.refused = None;
+        self.settings_changed(setter);
+    }
+
+    /// Re-rolls, locks or unlocks.
+    fn change(&mut self, change: Change, setter: &ParamSetter) {
+        let params = &self.instance.params;
+        let result = match change {
+            Change::Reroll { lanes, bars } => params.reroll(lanes, bars),
+            Change::Lock { lanes, bars } => match self.view.shown() {
+                Some((pattern, _)) => params.lock(lanes, bars, pattern),
+                None => return,
+            },
+            Change::Unlock { lanes, bars } => {
+                params.unlock(lanes, bars);
+                Ok(())
+            }
+        };
+        self.refused = result.err().map(|error| error.to_string());
+        self.settings_changed(setter);
+    }
+
+    fn roll_bar(&mut self, ui: &mut Ui, setter: &ParamSetter) {
         ui.horizontal(|ui| {
+            let (can_undo, can_redo) = self.view.can_undo;
+            if ui
+                .add_enabled(can_undo, Button::new("Undo"))
+                .on_hover_text("Ctrl+Z: takes the last re-roll, lock or new seed back")
+                .clicked()
+            {
+                self.step_back(setter);
+            }
+            if ui.add_enabled(can_redo, Button::new("Redo")).on_hover_text("Ctrl+Shift+Z: does it again").clicked() {
+                self.step_forth(setter);
+            }
+            if ui.button("Re-roll all").on_hover_text("Writes everything anew with this seed; what is locked stays").clicked() {
+                self.change(Change::Reroll { lanes: Retake::ALL_TRACKS, bars: Retake::ALL_BARS }, setter);
+            }
             ui.checkbox(&mut self.view.shows_almost, "What almost played").on_hover_text(
                 "Shows the notes below the threshold, by their probability: for learning, and to find the threshold",
             );
@@ -304,6 +399,9 @@ impl Page {
 
     fn messages(&self, ui: &mut Ui) {
         let palette = Palette::of(ui);
+        if let Some(refused) = &self.refused {
+            ui.label(RichText::new(refused).size(NOTE_SIZE).color(palette.bad));
+        }
         for message in &self.view.messages {
             ui.label(RichText::new(&message.text).size(NOTE_SIZE).color(palette.tone(message.tone)));
         }

@@ -18,12 +18,14 @@ pub fn show(ui: &mut Ui, params: &BarlineParams, setter: &ParamSetter) {
         let [pattern, notes, playing] = columns else { return };
         heading(pattern, "Pattern");
         row(pattern, &params.seed, setter, "The number of the idea.", |ui| {
-            if button(ui, "New", "Another seed") {
+            if button(ui, "New", "Another seed; what is locked stays") {
+                params.remember_seed();
                 set(&params.seed, fresh_seed(params), setter);
             }
         });
         row(pattern, &params.take, setter, "Another try with the same seed.", |ui| {
-            if button(ui, "Next", "Another try with this seed") {
+            if button(ui, "Next", "Another try with this seed; what is locked stays") {
+                params.remember_seed();
                 set(&params.take, (params.take.unmodulated_plain_value() + 1) % (MAX_TAKE + 1), setter);
             }
         });

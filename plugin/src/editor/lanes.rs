@@ -1,27 +1,30 @@
 //! The lanes of the pattern: a row each.
 
 use super::{
+    strips::Change,
     theme::Palette,
-    view_model::LaneView,
+    view_model::{ViewModel, lane_set},
     widgets::{ROW_HEIGHT, choice, lamp, slider, switch, wide_label},
 };
-use crate::params::BarlineParams;
-use egui::{Grid, Sense, Ui};
+use crate::{generate::Retake, params::BarlineParams};
+use egui::{Grid, Role, Sense, Ui, WidgetInfo};
 use nice_plug::prelude::ParamSetter;
 
 const NAME_WIDTH: f32 = 110.0;
 const SWITCH_WIDTH: f32 = 24.0;
+const TAKES_WIDTH: f32 = 104.0;
 const SLIDER_WIDTH: f32 = 96.0;
 const CHOICE_WIDTH: f32 = 116.0;
 
 /// The rows of the lanes.
-pub fn show(ui: &mut Ui, params: &BarlineParams, lanes: &[LaneView], setter: &ParamSetter) {
-    if lanes.is_empty() {
-        return;
+pub fn show(ui: &mut Ui, params: &BarlineParams, view: &ViewModel, setter: &ParamSetter) -> Option<Change> {
+    let mut wanted = None;
+    if view.lanes.is_empty() {
+        return wanted;
     }
-    let has_several = lanes.len() > 1;
+    let has_several = view.lanes.len() > 1;
     ui.horizontal_top(|ui| {
-        rows(ui, params, lanes, setter);
+        wanted = rows(ui, params, view, setter);
         if has_several {
             ui.vertical(|ui| {
                 wide_label(ui, "For hosts that merge channels", CHOICE_WIDTH);
@@ -30,15 +33,19 @@ pub fn show(ui: &mut Ui, params: &BarlineParams, lanes: &[LaneView], setter: &Pa
             });
         }
     });
+    wanted
 }
 
-fn rows(ui: &mut Ui, params: &BarlineParams, lanes: &[LaneView], setter: &ParamSetter) {
+fn rows(ui: &mut Ui, params: &BarlineParams, view: &ViewModel, setter: &ParamSetter) -> Option<Change> {
+    let lanes = &view.lanes;
     let (has_several, palette) = (lanes.len() > 1, Palette::of(ui));
-    Grid::new("lanes").num_columns(8).min_row_height(ROW_HEIGHT).spacing([8.0, 3.0]).show(ui, |ui| {
+    let mut wanted = None;
+    Grid::new("lanes").num_columns(9).min_row_height(ROW_HEIGHT).spacing([8.0, 3.0]).show(ui, |ui| {
         ui.horizontal(|ui| super::widgets::heading(ui, if has_several { "Lanes" } else { "Lane" }));
         for _ in 0..3 {
             wide_label(ui, "", SWITCH_WIDTH);
         }
+        wide_label(ui, "", TAKES_WIDTH);
         wide_label(ui, "Density", SLIDER_WIDTH);
         wide_label(ui, "Velocity", SLIDER_WIDTH);
         if has_several {
@@ -56,6 +63,7 @@ fn rows(ui: &mut Ui, params: &BarlineParams, lanes: &[LaneView], setter: &ParamS
             switch(ui, &of_lane.on, "", setter, "Off: the lane does not play.");
             lamp(ui, &of_lane.mute, "M", palette.busy, setter, "Mute: silent for now.");
             lamp(ui, &of_lane.solo, "S", palette.good, setter, "Solo: only solo lanes play.");
+            wanted = takes(ui, view, idx, &lane.name).or(wanted);
             slider(ui, &of_lane.density, setter, SLIDER_WIDTH, "More notes or fewer in this lane.");
             slider(ui, &of_lane.velocity, setter, SLIDER_WIDTH, "Added to the velocity of all.");
             if has_several {
@@ -68,4 +76,26 @@ fn rows(ui: &mut Ui, params: &BarlineParams, lanes: &[LaneView], setter: &ParamS
             ui.end_row();
         }
     });
+    wanted
+}
+
+/// Re-roll and lock of a whole lane.
+fn takes(ui: &mut Ui, view: &ViewModel, lane_idx: usize, name: &str) -> Option<Change> {
+    let (lanes, mut wanted) = (lane_set(lane_idx), None);
+    ui.horizontal(|ui| {
+        ui.set_min_width(TAKES_WIDTH);
+        ui.spacing_mut().item_spacing.x = 4.0;
+        let reroll = ui.button("Re-roll");
+        reroll.widget_info(|| WidgetInfo::labeled(Role::Button, true, format!("Re-roll {name}")));
+        if reroll.on_hover_text("Writes this lane anew, to go with the others; what is locked stays").clicked() {
+            wanted = Some(Change::Reroll { lanes, bars: Retake::ALL_BARS });
+        }
+        let (is_locked, bars) = (view.is_lane_locked(lane_idx), view.all_bars());
+        let lock = ui.add_enabled(bars != 0, egui::Button::new(if is_locked { "Locked" } else { "Lock" }).selected(is_locked));
+        lock.widget_info(|| WidgetInfo::selected(Role::CheckBox, bars != 0, is_locked, format!("Lock {name}")));
+        if lock.on_hover_text("Keeps this lane exactly as it sounds now, whatever else changes").clicked() {
+            wanted = Some(if is_locked { Change::Unlock { lanes, bars } } else { Change::Lock { lanes, bars } });
+        }
+    });
+    wanted
 }

@@ -102,10 +102,11 @@ impl Scale<'_> {
 }
 
 impl Roll {
-    /// Draws the view model's roll over the room that is left, and takes wheel and mouse. Yields the bar under the mouse.
-    pub fn show(&mut self, ui: &mut Ui, view: &ViewModel) -> Option<u32> {
+    /// Draws the view model's roll over the room that is left but for `below`, and takes wheel and mouse. Yields the bar under the
+    /// mouse.
+    pub fn show(&mut self, ui: &mut Ui, view: &ViewModel, below: f32) -> Option<u32> {
         let palette = Palette::of(ui);
-        let size = egui::vec2(ui.available_width(), ui.available_height().max(MIN_HEIGHT));
+        let size = egui::vec2(ui.available_width(), (ui.available_height() - below).max(MIN_HEIGHT));
         let (rect, response) = ui.allocate_exact_size(size, Sense::click_and_drag());
         let rect = rect.round_to_pixels(ui.pixels_per_point());
         let area = Rect::from_min_max(rect.min + egui::vec2(KEYS_WIDTH, HEAD_HEIGHT), rect.max);

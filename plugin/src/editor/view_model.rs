@@ -4,6 +4,7 @@
 use super::{
     Instance,
     roll_model::{self, ENDLESS_BARS, RollView},
+    strips::bars_with_notes,
 };
 use crate::{
     engine::{Playhead, Readiness, Status},
@@ -14,7 +15,7 @@ use crate::{
         time::{Ticks, TimeSignature},
     },
     params::LANE_NAMES,
-    player::{Knobs, Part},
+    player::{Knobs, Part, knobs::MAX_LANES},
 };
 use std::{
     sync::Arc,
@@ -106,6 +107,18 @@ impl Count {
     }
 }
 
+/// A bar as a set.
+#[must_use]
+pub fn bar_set(bar: u32) -> u32 {
+    1_u32.checked_shl(bar).unwrap_or(0)
+}
+
+/// A lane as a set.
+#[must_use]
+pub fn lane_set(lane_idx: usize) -> u16 {
+    u32::try_from(lane_idx).ok().and_then(|idx| 1_u16.checked_shl(idx)).unwrap_or(0)
+}
+
 /// How long no note has left while the transport rolls.
 #[derive(Clone, Copy, Debug, Default)]
 struct Silence {
@@ -146,6 +159,10 @@ pub struct ViewModel {
     pub lanes: Vec<LaneView>,
     /// The roll.
     pub roll: RollView,
+    /// The pattern has bars of its own.
+    pub is_finite: bool,
+    /// There is something to undo, to redo.
+    pub can_undo: (bool, bool),
     /// Goes up with every change of the roll.
     pub roll_version: u64,
     /// What almost played is wanted too.
@@ -159,6 +176,8 @@ pub struct ViewModel {
     late: Count,
     dropped: Count,
     silence: Silence,
+    with_notes: Vec<u32>,
+    locked: [u32; MAX_LANES],
     source: Option<RollSource>,
 }
 
@@ -182,6 +201,9 @@ impl ViewModel {
             self.messages.push(silence(silent, &instance.params.knobs(), self.lanes.len()));
         }
         self.messages.extend(lanes_notice(&self.lanes));
+        let saved = &instance.params.saved;
+        self.locked = saved.locked();
+        self.can_undo = (saved.can_undo(), saved.can_redo());
         self.update_roll(instance, status, &playhead);
     }
 
@@ -207,6 +229,8 @@ impl ViewModel {
         if !is_same {
             let view = |p: &Arc<Pattern>| RollView::new(p, &knobs, meter, first_bar, source.with_almost);
             self.roll = source.pattern.as_ref().map_or_else(RollView::default, view);
+            self.with_notes = bars_with_notes(&self.roll, self.lanes.len());
+            self.is_finite = source.pattern.as_ref().is_some_and(|p| matches!(p.spec.span, Span::Bars(_)));
             self.roll_version += 1;
             self.source = Some(source);
         }
@@ -219,6 +243,31 @@ impl ViewModel {
         let RollSource { pattern, knobs, meter, .. } = self.source.as_ref()?;
         let Part::Track(idx) = part else { return None };
         roll_model::probability(pattern.as_ref()?, knobs, *meter, idx.into(), note)
+    }
+
+    /// Whether a bar of a lane is locked.
+    #[must_use]
+    pub fn is_locked(&self, lane_idx: usize, bar: u32) -> bool {
+        self.locked.get(lane_idx).is_some_and(|bars| bars & bar_set(bar) != 0)
+    }
+
+    /// Whether all bars of a lane are locked.
+    #[must_use]
+    pub fn is_lane_locked(&self, lane_idx: usize) -> bool {
+        let all = self.all_bars();
+        all != 0 && self.locked.get(lane_idx).is_some_and(|bars| bars & all == all)
+    }
+
+    /// The bars of a finite pattern; bit `n` is bar `n`.
+    #[must_use]
+    pub fn all_bars(&self) -> u32 {
+        (0..if self.is_finite { self.roll.n_bars } else { 0 }).fold(0, |set, bar| set | bar_set(bar))
+    }
+
+    /// Whether a note of a lane begins in a bar that is shown.
+    #[must_use]
+    pub fn has_notes(&self, lane_idx: usize, bar: u32) -> bool {
+        self.with_notes.get(lane_idx).is_some_and(|bars| bars & bar_set(bar) != 0)
     }
 
     /// The pattern that the roll shows, with the knobs of now.
