@@ -32,6 +32,8 @@ MAX_NOTES = (5, 1, 7, 7, 7)  # most notes that begin on one step, per track
 N_NOISE = 5  # numbers per step: begin, lowest note, shape, duration of the lowest, of the others
 N_LOW_RANK = 32
 N_BLOCK = 32
+N_DIRECT = 128  # most classes that are drawn by one product with a triangle
+N_BLOCK_STEPS = 8  # the shortest lag is two of these, and no rhythm is seen further ahead
 FOLLOW_DECAY = 0.75
 N_INTERVALS = 2 * N_PITCHES - 1
 N_RISES = 48  # how far above the lowest note a chord reaches, in semitones
@@ -41,12 +43,18 @@ N_DRUM_CELLS = max(DRUM_PITCHES) - DRUM_LOWEST + 1
 N_CELLS = (N_DRUM_CELLS, N_PITCHES + 2, *(2 * N_PITCHES,) * 3)
 NEVER = -8.0
 SURE = 7.9
+UNREACHED = 1e9  # log-odds and steps left that nothing has
 NARROW = 0.25  # the least by which a decision is won: four steps of the host's int8
 
 
 def is_pitched(track):
     """Whether a track has pitches (all but drums)."""
     return track != DRUMS
+
+
+def product(x, matrix):
+    """x (..., k) times a matrix of its own (..., k, n) -> (..., n)."""
+    return x @ matrix if x.dim() == 1 else (x.unsqueeze(-2) @ matrix).reshape(*x.shape[:-1], matrix.shape[-1])
 
 
 class Harmony(nn.Module):
@@ -86,7 +94,7 @@ class Harmony(nn.Module):
     def relation(self, first, second):
         """Triads (..., 24) -> (..., 24): the second seen from the first's root, 0 where either is none."""
         table = (first @ self.relations).reshape(*first.shape[:-1], 24, 24)
-        return (second.unsqueeze(-2) @ table).squeeze(-2)
+        return product(second, table)
 
 
 class Content(nn.Module):
@@ -146,14 +154,14 @@ class Surroundings(nn.Module):
         for layer, norm, offsets in zip(self.layers, self.norms, self.OFFSETS):
             seen = norm(x)
             x = x + self.dropout(torch.relu(layer(torch.cat([shifted(seen, offset) for offset in offsets], -1))))
-        return x[:, N_CONTEXT:]
+        return x[..., N_CONTEXT:, :]
 
 
 def shifted(x, offset):
     """x (B, T, C) -> the value `offset` steps away, 0 outside the window."""
     if offset == 0:
         return x
-    return F.pad(x, (0, 0, 0, offset))[:, offset:] if offset > 0 else F.pad(x, (0, 0, -offset, 0))[:, :offset]
+    return F.pad(x, (0, 0, 0, offset))[..., offset:, :] if offset > 0 else F.pad(x, (0, 0, -offset, 0))[..., :offset, :]
 
 
 class TrackNet(nn.Module):
@@ -191,14 +199,6 @@ class TrackNet(nn.Module):
             self.n_members = n_members
         if self.pitched and not self.mono:
             self.others_after = nn.Linear(len(DURATIONS), len(DURATIONS), bias=False)
-        idx = torch.arange(N_PITCHES)
-        # interval from a reference (row) to a pitch (column); the pitches above a lowest one; and back
-        self.register_buffer("interval_idx", (idx[None] - idx[:, None] + N_PITCHES - 1).reshape(-1), persistent=False)
-        self.register_buffer("above_idx", (idx[:, None] + 1 + torch.arange(N_RISES)[None]).reshape(-1), persistent=False)
-        rise = idx[None] - idx[:, None]
-        self.register_buffer("rise_idx", torch.where((rise >= 1) & (rise <= N_RISES), rise - 1, N_RISES).reshape(-1),
-                             persistent=False)
-        self.register_buffer("steps", torch.tensor(DURATIONS).float().unsqueeze(-1), persistent=False)
         # what two steps are compared by: onsets, any onset, and (pitched) degrees that begin
         compare = torch.zeros(self.n_own + self.n_values, self.n_kinds)
         compare[self.n_own:, 0] = 1
@@ -252,20 +252,14 @@ class TrackNet(nn.Module):
         return (heads[name].unsqueeze(1) + heads[f"{name}_lag"].unsqueeze(1) @ lag_pitches
                 + by_degree @ degrees @ self.harmony.folding.T).squeeze(1)
 
-    def interval_scores(self, heads, reference, gathered):
+    def interval_scores(self, heads, reference):
         """Scores of pitches (N, 72) by their interval from `reference` (N, 72), the last lowest note, one-hot or 0."""
-        table = heads["interval"]
-        if gathered:
-            idx = torch.arange(N_PITCHES) - reference.argmax(-1, keepdim=True) + N_PITCHES - 1
-            return table.gather(-1, idx) * reference.sum(-1, keepdim=True)
-        return (reference.unsqueeze(1) @ table[:, self.interval_idx].reshape(-1, N_PITCHES, N_PITCHES)).squeeze(1)
+        idx = torch.arange(N_PITCHES) - reference.argmax(-1, keepdim=True) + N_PITCHES - 1
+        return heads["interval"].gather(-1, idx) * reference.sum(-1, keepdim=True)
 
-    def rises(self, scores, low, gathered):
+    def rises(self, scores, low):
         """Scores of pitches (N, 72) -> of the 48 pitches above `low` (N, 72) one-hot; 0 beyond the range."""
-        padded = F.pad(scores, (0, N_RISES))
-        if gathered:
-            return padded.gather(-1, low.argmax(-1, keepdim=True) + 1 + torch.arange(N_RISES))
-        return (low.unsqueeze(1) @ padded[:, self.above_idx].reshape(-1, N_PITCHES, N_RISES)).squeeze(1)
+        return F.pad(scores, (0, N_RISES)).gather(-1, low.argmax(-1, keepdim=True) + 1 + torch.arange(N_RISES))
 
     def shape_scores(self, heads, members):
         """Scores of the shapes (N, n_shapes): the sum of their members' scores (N, 48 or 16), and what is learnt of each."""
@@ -333,11 +327,11 @@ class TrackNet(nn.Module):
         """Log-likelihood of the notes of steps that have some: (N,)."""
         low = lowest_of(truth)
         scores = (self.pitch_scores(heads, "low", lowest_of(lag_onsets), lag_degrees, degrees)
-                  + self.interval_scores(heads, reference, gathered=True))
+                  + self.interval_scores(heads, reference))
         lp = chosen_log_prob(scores, low.argmax(-1)) + chosen_log_prob(heads["duration"], duration[:, 0])
         if self.mono:
             return lp
-        members = self.rises(self.pitch_scores(heads, "high", lag_onsets, lag_degrees, degrees), low, gathered=True) + heads["rise"]
+        members = self.rises(self.pitch_scores(heads, "high", lag_onsets, lag_degrees, degrees), low) + heads["rise"]
         lp = lp + chosen_log_prob(self.shape_scores(heads, members), shape)
         first = F.one_hot(duration[:, 0], len(DURATIONS)).float()
         others = chosen_log_prob(heads["others"] + self.others_after(first), duration[:, 1].clamp(min=0))
@@ -374,7 +368,7 @@ def lowest_before(onset):
 
 def steps_of_bars(x):
     """(B, k, bars) -> (B, 16 x bars, k)."""
-    return x.transpose(1, 2).repeat_interleave(N_STEPS, 1)
+    return x.transpose(-1, -2).repeat_interleave(N_STEPS, x.dim() - 2)
 
 
 class Band(nn.Module):
@@ -391,7 +385,7 @@ class Band(nn.Module):
         self.content = Content(self.harmony)
         position = torch.cat([torch.eye(N_STEPS).repeat(WINDOW_BARS, 1),
                               torch.eye(WINDOW_BARS).repeat_interleave(N_STEPS, 0)], -1)
-        self.register_buffer("position", position.unsqueeze(0), persistent=False)
+        self.register_buffer("position", position, persistent=False)
 
     def net_of(self, track):
         """(network, index of the track among those that share it)."""
@@ -401,7 +395,7 @@ class Band(nn.Module):
     def places(self, triads):
         """Chord and position of each step of the window: triads (B, 128, 24) -> (B, 128, 2 + 24 + 16 + 8)."""
         _, flags = self.harmony.roots(triads)
-        following = F.pad(triads, (0, 0, 0, STEPS_PER_SLOT))[:, STEPS_PER_SLOT:]
+        following = F.pad(triads, (0, 0, 0, STEPS_PER_SLOT))[..., STEPS_PER_SLOT:, :]
         position = self.position + 0 * flags[..., :1]  # in the batch's shape without an Expand, which tract refuses
         return torch.cat([flags, self.harmony.relation(triads, following), position], -1)
 
@@ -423,6 +417,185 @@ def uniform_of(noise):
     return (0.5 * (1 + torch.erf(noise / math.sqrt(2)))).clamp(1e-6, 1 - 1e-6)
 
 
+def lowest(onset):
+    """`lowest_of` in operations that every runtime has."""
+    n = onset.shape[-1]
+    return onset * (onset @ torch.triu(torch.ones(n, n), 1) < 0.5).float()
+
+
+def passed(scores, uniform, least=0.0):
+    """The classes that lie before the drawn one, by the inverse of the cumulative distribution: scores (..., n), uniform (..., 1) ->
+    (..., n - 1), or (..., n_blocks, 32) for more than 128 classes. Only classes at least `least` times as likely as the likeliest are drawn."""
+    n = scores.shape[-1]
+    if least:
+        scores = torch.where(scores >= scores.amax(-1, keepdim=True) + math.log(least), scores, torch.full((), -UNREACHED))
+    p = torch.softmax(scores, -1)
+    if n <= N_DIRECT:
+        return p @ torch.triu(torch.ones(n, n))[:, :-1] <= uniform
+    # In two levels: one product with a 1,024 x 1,024 triangle would cost more than all the rest of the step.
+    if n % N_BLOCK:
+        p = F.pad(p, (0, -n % N_BLOCK))
+    sums = p.reshape(*p.shape[:-1], -1, N_BLOCK) @ torch.triu(torch.ones(N_BLOCK, N_BLOCK))
+    n_blocks = sums.shape[-2]
+    return sums + torch.tril(torch.ones(n_blocks, n_blocks), -1) @ sums[..., -1:] <= (uniform if scores.dim() == 1 else uniform.unsqueeze(-1))
+
+
+def counted(before, n_dims):
+    """The number of classes that were passed, along the last `n_dims` axes."""
+    return before.sum(list(range(-n_dims, 0)), dtype=torch.int32)
+
+
+def looked_up(values, idx):
+    """values (..., n) at idx (..., m) -> (..., m)."""
+    return values[idx] if idx.dim() == 1 else values.gather(-1, idx)
+
+
+def by_count(table):
+    """Rows of a table by how many classes were passed: rounding may pass all of them and those that fill the last block up."""
+    n = len(table)
+    more = 0 if n <= N_DIRECT else -n % N_BLOCK + 1
+    return torch.cat([table, table[-1:].expand(more, -1)])
+
+
+class Writer(nn.Module):
+    """One track's network as a step of sampling wants it: few operations, since each costs more than what it computes.
+
+    Temperatures and calibration are folded into the weights, the features of a step are kept in a form that two products and a
+    maximum give (*raw*: `own` of `Content` is linear in it), and what is looked up by a pitch is a row of a table.
+
+    A row of history holds the onsets (n), then the raw features. Pitched: twice degrees (12), any and a quarter of the number of
+    pitches, for onsets and for what sounds; highest onset; 1 - lowest onset, 0 without. Drums: any onset.
+    """
+
+    def __init__(self, net, temperature, least, duration_bias, single_bias):
+        super().__init__()
+        t_begin, t_pitch, t_shape, t_duration = temperature
+        self.least_pitch, self.least_chord = least if net.pitched else (0.0, 0.0)
+        self.pitched, self.mono, self.n, self.n_follow = net.pitched, net.mono, net.n_values, net.n_kinds * len(LAGS)
+        n = self.n
+        with torch.no_grad():
+            own, compare, keep = torch.eye(net.n_own), torch.zeros(n + 1, net.n_kinds), {}
+            self.own_start, keep["rhythm"] = 0, torch.tensor([n])
+            if self.pitched:
+                own = torch.zeros(30, net.n_own)  # raw -> own
+                for source, target, factor in ((12, 24, 1), (12, 25, -1), (26, 25, 1), (13, 26, 1), (12, 27, 1), (29, 27, -1), (28, 28, 1)):
+                    own[source, target] = factor
+                own[:12, :12] = own[14:26, 12:24] = torch.eye(12)
+                compare = torch.zeros(n + 30, net.n_kinds)
+                compare[n:n + 12, 2] = 1
+                self.own_start, keep["rhythm"] = n, torch.tensor([n + 12, n + 26])
+            compare[:n, 0] = 1
+            compare[n + 12 if self.pitched else n, 1] = 1
+            # Decayed by `FOLLOW_DECAY`, what differs now counts the rest.
+            keep |= {"own": own, "compare": compare, "kept": (1 - FOLLOW_DECAY) * compare}
+            n_lags = len(LAGS)
+            last, still, lags, ahead, follow = net.own.weight.split(
+                [net.n_own, 12 if self.pitched else 0, n_lags * net.n_own, n_lags * N_AHEAD * 2, self.n_follow], -1)
+            keep["gates_bias"] = net.gates.bias + follow.sum(-1)  # the state holds 1 - follow
+            still = [still, torch.zeros(len(last), 2)] if self.pitched else []
+            keep["enter"] = torch.cat([last @ own.T, *still, -follow], -1)
+            lags = lags.reshape(len(last), n_lags, -1) @ own.T
+            begin, held = ahead.reshape(len(last), -1, 2).unbind(-1)
+            ahead = torch.stack([begin - held, held], -1) if self.pitched else begin
+            keep["lags"] = -torch.cat([lags.flatten(1), ahead.flatten(1)], -1)
+            keep["recurrent"], keep["recurrent_less"] = net.cell.recurrent.weight, -net.cell.recurrent.bias
+            parts = {name: torch.cat(part, -1) for name, part in zip(net.head_sizes, zip(
+                *(x.split(list(net.head_sizes.values())) for x in (net.heads.weight, net.heads.bias.unsqueeze(-1)))))}
+            nothing = torch.zeros(1, parts["begin"].shape[-1])
+            scale = {"begin": t_begin, "low": t_pitch, "interval": t_pitch, "high": t_shape, "rise": t_shape, "drum": t_shape,
+                     "duration": t_duration, "others": t_duration}
+            parts = {name: part / scale.get(name.split("_")[0], 1.0) for name, part in parts.items()}
+            if self.pitched:
+                parts["interval"] = torch.cat([parts["interval"], nothing])
+                parts["duration"][:, -1] += duration_bias / t_duration
+                fixed, summed = ["begin", "low"], ["begin_lag", "low_lag", "low_degree", "low_degree_lag"]
+                rest = ["interval", "duration"]
+                lengths = torch.tensor(DURATIONS).float().unsqueeze(-1)
+                if not self.mono:
+                    parts["high"] = torch.cat([parts["high"], nothing])
+                    after = net.others_after.weight.T / t_duration
+                    parts["others"][:, -1] += duration_bias / t_duration + after[0]
+                    shortest = nothing.clone()
+                    shortest[:, -1] = lengths[0]
+                    parts["others"] = -torch.cat([parts["others"], shortest])
+                    keep["after"] = torch.cat([after, lengths], -1).diff(dim=0)
+                    fixed, summed = [*fixed, "high"], [*summed, "high_lag", "high_degree", "high_degree_lag"]
+                    rest += ["shape", "others", "rise"]
+                keep["lengths"] = -lengths.diff(dim=0)
+            else:
+                fixed, summed, rest = ["begin", "drum"], ["begin_lag", "drum_lag"], ["shape"]
+            groups = [torch.cat([parts[name] for name in names]) for names in (fixed, summed, *([name] for name in rest))]
+            groups[0] = -groups[0]
+            self.head_sizes = [len(group) for group in groups]
+            heads = torch.cat(groups)
+            keep["heads"], keep["heads_less"] = heads[:, :-1], -heads[:, -1]
+            if not self.mono:
+                keep["shapes"] = torch.cat([net.shapes, net.shape_out.weight / t_shape], -1)
+                alone = (net.shapes.sum(-1) == 0).float() * single_bias * self.pitched
+                keep["shapes_less"] = -(net.shape_out.bias + alone) / t_shape
+                # A pitched chord: nothing below, the lowest note, what stands on it, nothing above.
+                side, base = torch.zeros(len(net.shapes), 1), torch.ones(len(net.shapes), 1)
+                keep["chords"] = by_count(torch.cat([side, base, net.shapes, side], -1) if self.pitched else net.shapes)
+            if self.pitched:
+                keep["folding"] = net.harmony.folding
+                keep["caps"] = torch.tensor([1.0] * 13 + [N_PITCHES])
+                keep["heights"] = torch.stack([net.harmony.heights, 1 - net.harmony.heights])
+                idx = torch.arange(n)
+                rise = idx[None] - idx[:, None]  # from a lowest note (row) to a pitch (column)
+                intervals = rise + N_PITCHES - 1
+                keep["intervals"] = torch.cat([intervals, torch.full((1, n), N_INTERVALS)])  # the last row: from no note
+                keep["above"] = (idx[:, None] + 1 + torch.arange(N_RISES)).clamp(max=n)
+                keep["places"] = (rise + 1).clamp(0, N_RISES + 2)
+                keep["is_low"] = torch.eye(n) if self.mono else torch.eye(n) > 0.5
+        for name, value in keep.items():
+            self.register_buffer(name, value.detach().clone(), persistent=False)
+
+    def raw(self, onset, sounding, collect):
+        """Onsets and what sounds (..., n), collect (..., 72, 14) of `collecting` -> the raw features: three for pitched tracks."""
+        if not self.pitched:
+            return (onset.sum(-1, keepdim=True).clamp(max=1),)
+        each = onset if onset.dim() == 1 else onset.unsqueeze(-2)
+        return (torch.minimum(product(onset, collect), self.caps), torch.minimum(product(sounding, collect), self.caps),
+                (each * self.heights).amax(-1))
+
+    def hidden_of(self, inputs, gates, hidden):
+        """The GRU (see `GruCell`): inputs (B, k), gates (B, 3H), hidden (B, H) -> hidden (B, H)."""
+        n = hidden.shape[-1]
+        both_in, candidate_in = (F.linear(inputs, self.enter) - gates).split([2 * n, n], -1)
+        both, candidate = (F.linear(hidden, self.recurrent) - self.recurrent_less).split([2 * n, n], -1)
+        reset, update = torch.sigmoid(both_in + both).split(n, -1)
+        candidate = torch.tanh(candidate_in + reset * candidate)
+        return candidate + update * (hidden - candidate)
+
+    def decide(self, hidden):
+        """hidden (B, H) -> the groups of heads."""
+        return (F.linear(hidden, self.heads) - self.heads_less).split(self.head_sizes, -1)
+
+    def chord(self, members, shape, uniform):
+        """Draw a shape or a set of drums: members (B, m) scores, shape (B, 32) of the heads, uniform -> its row of `chords`."""
+        scores = F.linear(torch.cat([members, torch.tanh(shape)], -1), self.shapes) - self.shapes_less
+        return self.chords[counted(passed(scores, uniform, self.least_chord), 1 if len(self.shapes) <= N_DIRECT else 2)]
+
+    def past(self, lags, spread):
+        """What a step sees of its past besides the gates: lags (B, T, 3, w) rows of history, spread (B, T, 12, 72) -> the matrix that
+        turns the heads' second group into additions to the first, and the matrix and the offset that compare a step with its lags."""
+        onset, compared = lags[..., :self.n], lags[..., :len(self.compare)]
+        at = self.n + 12 * self.pitched
+        any_onset = 2 * lags[..., at:at + 1] - 1
+        if self.pitched:
+            degrees = torch.cat([spread, lags[..., self.n:self.n + 12] @ spread], -2)
+            parts = [torch.cat([low, degrees], -2) for low in (lowest(onset), *[onset] * (not self.mono))]
+        else:
+            parts = [2 * onset - 1]
+        width, at, rows = self.head_sizes[0], 1, [F.pad(any_onset, (0, self.head_sizes[0] - 1))]
+        for part in parts:
+            rows.append(F.pad(part, (at, width - at - part.shape[-1])))
+            at += part.shape[-1]
+        # |a - b| = a + b - 2ab for zeros and ones, so the differences are linear in the step.
+        differs = (1 - 2 * compared).transpose(-1, -2).unsqueeze(-1) * self.kept.unsqueeze(1)
+        return torch.cat(rows, -2), differs.flatten(-2), -(compared @ self.kept).flatten(-2)
+
+
 class BandSampler(nn.Module):
     """The released graph: completes a phrase, five tracks in turn, and gives logits whose greedy decoding is what was drawn.
 
@@ -441,11 +614,13 @@ class BandSampler(nn.Module):
     def __init__(self, band, temperature=(1.0,) * 4, least=(0.0, 0.0), begin=None, duration=None, single=None, source=0):
         super().__init__()
         self.band = band
-        self.temperature, self.least, self.source = tuple(temperature), tuple(least), source
+        self.temperature, self.source = tuple(temperature), source
         zeros = {"begin": torch.zeros(N_TRACKS, N_STEPS), "duration": torch.zeros(N_TRACKS, len(DURATIONS)), "single": torch.zeros(N_TRACKS)}
-        for name, value in {"begin": begin, "duration": duration, "single": single}.items():
-            value = zeros[name] if value is None else torch.as_tensor(value, dtype=torch.float32)
-            self.register_buffer(f"{name}_bias", value, persistent=False)
+        begin, duration, single = (zeros[name] if value is None else torch.as_tensor(value, dtype=torch.float32)
+                                   for name, value in (("begin", begin), ("duration", duration), ("single", single)))
+        self.register_buffer("begin_bias", begin / self.temperature[0], persistent=False)
+        self.writers = nn.ModuleList(Writer(band.net_of(track)[0], self.temperature, least, duration[track], single[track])
+                                     for track in range(N_TRACKS))
         classes = torch.zeros(N_DRUM_CELLS, N_DRUMS)
         for cell in range(N_DRUM_CELLS):
             nearest = min(range(N_DRUMS), key=lambda i: (abs(DRUM_PITCHES[i] - DRUM_LOWEST - cell), i))
@@ -456,158 +631,178 @@ class BandSampler(nn.Module):
         self.register_buffer("drum_classes", classes, persistent=False)
         self.register_buffer("drum_cells", cells, persistent=False)
         self.register_buffer("up_to", torch.tril(torch.ones(N_WINDOW, N_WINDOW)), persistent=False)
-        self.register_buffer("all_steps", torch.arange(N_PHRASE), persistent=False)
-        self.register_buffer("lag_rows", torch.tensor([N_CONTEXT - 1] + [N_CONTEXT - lag for lag in LAGS]), persistent=False)
-        self.register_buffer("ahead_rows", torch.tensor([N_CONTEXT - lag + ahead for lag in LAGS for ahead in range(1, N_AHEAD + 1)]),
-                             persistent=False)
+        self.register_buffer("pitch_idx", torch.arange(N_PITCHES), persistent=False)
+        steps = torch.arange(N_BLOCK_STEPS).unsqueeze(-1)
+        lags = N_CONTEXT - torch.tensor(LAGS)
+        ahead = (lags.unsqueeze(-1) + torch.arange(1, N_AHEAD + 1)).flatten()
+        self.register_buffer("lag_rows", (steps + lags).flatten(), persistent=False)
+        self.register_buffer("ahead_rows", (steps + ahead).flatten(), persistent=False)
 
-    @staticmethod
-    def draw(scores, uniform, temperature, least=0.0):
-        """One-hot draw (N, n) at `uniform` (N, 1), of the classes that are at least `least` times as likely as the likeliest."""
-        n = scores.shape[-1]
-        scores = scores / temperature
-        if least:
-            scores = torch.where(scores >= scores.amax(-1, keepdim=True) + math.log(least), scores, torch.full((), -1e9))
-        p = torch.softmax(scores, -1)
-        if n <= 4 * N_BLOCK:
-            sums = p @ torch.triu(torch.ones(n, n))
-        else:
-            # In two levels: one product with a 512 x 512 triangle would cost more than all the rest of the step.
-            blocks = F.pad(p, (0, -n % N_BLOCK)).reshape(len(p), -1, N_BLOCK) @ torch.triu(torch.ones(N_BLOCK, N_BLOCK))
-            n_blocks = blocks.shape[1]
-            before = torch.tril(torch.ones(n_blocks, n_blocks), -1) @ blocks[..., -1:]
-            sums = (blocks + before).flatten(1)[:, :n]
-        # The last class is always reached, whatever the rounding.
-        end = F.pad(torch.zeros(1, n - 1), (0, 1), value=2.0)
-        reached = (sums + end > uniform).float()
-        return reached - F.pad(reached, (1, 0))[:, :n]
+    def block(self, track, history, hidden, follow, *rest):
+        """Half a bar of a track. No lag, with the rhythm that followed there, reaches into it, so that all that the past gives is
+        computed here for its eight steps at once, and the loop over them does only what needs the step before.
 
-    def step(self, track, hidden, history, left, follow, reference, gates, degrees, uniform, missing, packed):
-        """One step of a track.
-
-        States: hidden (B, H); history (B, 64, n_own + n) of the last 64 steps; left (B, n) steps that notes still last; follow (B, 9
-        or 6); reference (B, n) the last lowest note. Inputs: gates (B, 3H), degrees (B, 12, 12), uniform (B, 6) =
-        five uniforms and the bias on the log-odds that something begins, missing (B, 1), packed
-        (B, 3n) = what is given, 0 where missing: onsets, what sounds, what sounds without beginning. Returns the states and y (B, 3n)
-        = onsets, what sounds, and the log-odds of the notes that were or might have been drawn, 0 for all others.
+        States: history (B, 64, w) of the last 64 steps, then those of `step`: hidden, follow and, pitched, left, reference. Inputs:
+        gates and, of `step`, those from `doubtful` to `given_any` for eight steps (B, 8, ...); for pitched tracks also spread
+        (B, 8, 12, 72) and collect (B, 8, 72, 14). Returns the states and y: rows of history, what sounds (pitched), notes, odds.
         """
-        net = self.band.net_of(track)[0]
-        n, pitched = net.n_values, net.pitched
-        given_onset, given_sounding, given_still = packed.split(n, -1)
-        lasting = (left > 0.5).float()
-        rows = history[:, self.lag_rows]  # (B, 4, n_own + n): the last step, then the lags
-        own_rows = rows[..., :net.n_own]
-        ahead = net.rhythm_of(history[:, self.ahead_rows, :net.n_own])
-        inputs = [own_rows[:, 0]]
-        if pitched:
-            inputs.append(net.harmony.degrees(given_still + missing * lasting, degrees).clamp(max=1))
-        inputs += [own_rows[:, 1:].flatten(1), ahead.flatten(1), follow]
-        # The exporter drops an input that nothing reads, and drums do not read these.
-        unread = 0 if pitched else 0 * degrees[:, 0, :1] + 0 * (given_sounding + given_still)[:, :1] + 0 * reference[:, :1]
-        hidden = net.cell(gates + net.own(torch.cat(inputs, -1)) + unread, hidden)
-        heads = net.decide(hidden)
-        lags = rows[:, 1:]
-        lag_onsets = lags[..., net.n_own:]
-        lag_any = lags[..., 24 if pitched else net.n_own - 1]
-        t_begin, t_pitch, t_shape, t_duration = self.temperature
-        u_begin, u_low, u_shape, u_first, u_others, bias = uniform.split(1, -1)
+        writer = self.writers[track]
+        n, n_tail, spread, collect = writer.n, 0, None, ()
+        if writer.pitched:
+            *rest, spread, tail = rest
+            n_tail, collect = 2, (tail,)
+        carried, (gates, *inputs) = rest[:n_tail], rest[n_tail:]
+        shape = *history.shape[:-2], N_BLOCK_STEPS
+        lags = history.index_select(-2, self.lag_rows).reshape(*shape, len(LAGS), -1)
+        ahead = history.index_select(-1, writer.rhythm).index_select(-2, self.ahead_rows).reshape(*shape, -1)
+        gates = F.linear(torch.cat([lags[..., writer.own_start:].flatten(-2), ahead], -1), writer.lags) - gates
+        additions, differs, offset = writer.past(lags, spread)
+        states = (hidden, follow, *carried, history[..., -1, writer.own_start:])
+        widths = (len(writer.compare), *[n] * (1 + writer.pitched), 1)
+        out = over_steps(self, f"step_of_{track}", states, (gates, offset, *inputs, additions, differs, *collect),
+                         [(width,) for width in widths], batched=False)
+        rows, *y = out[len(states):]
+        return torch.cat([history[..., N_BLOCK_STEPS:, :], rows], -2), *out[:2 + n_tail], rows, *y
 
-        odds = (net.begin_scores(heads, lag_any) + bias) / t_begin
-        begins = missing * (torch.sigmoid(odds) > u_begin).float()
-        lasts = None
-        if pitched:
-            lag_degrees = lags[..., :12]
-            scores = (net.pitch_scores(heads, "low", self.lowest(lag_onsets), lag_degrees, degrees)
-                      + net.interval_scores(heads, reference, gathered=False))
-            low = self.draw(scores, u_low, t_pitch, self.least[0])
-            notes = low
-            first = self.draw(heads["duration"] + self.duration_bias[track:track + 1], u_first, t_duration)
-            lasts = low * (first @ net.steps)
-            if not net.mono:
-                members = net.rises(net.pitch_scores(heads, "high", lag_onsets, lag_degrees, degrees), low, gathered=False) + heads["rise"]
-                alone = (net.shapes.sum(-1) == 0).float() * self.single_bias[track]
-                shape = self.draw(net.shape_scores(heads, members) + alone, u_shape, t_shape, self.least[1]) @ net.shapes
-                above = (low.unsqueeze(1) @ F.pad(shape, (0, 1))[:, net.rise_idx].reshape(-1, N_PITCHES, N_PITCHES)).squeeze(1)
-                notes = low + above
-                others = heads["others"] + net.others_after(first) + self.duration_bias[track:track + 1]
-                others = self.draw(others, u_others, t_duration)
-                lasts = lasts + above * (others @ net.steps)
+    def step(self, track, *tensors):
+        """One step of a track: `drum_step` or `pitched_step`."""
+        return (self.pitched_step if is_pitched(track) else self.drum_step)(self.writers[track], *tensors)
+
+    def drum_step(self, writer, hidden, follow, last, gates, offset, doubtful, chance, given, additions, differs):
+        """One step of the drums: as `pitched_step`, but nothing lasts. The state `last` is the last row of history."""
+        hidden = writer.hidden_of(torch.cat([last, follow], -1), gates, hidden)
+        fixed, summed, shape = writer.decide(hidden)
+        odds, members = (product(summed, additions) - fixed).split([1, writer.n], -1)
+        notes = writer.chord(members, shape, chance)
+        onset = given + (odds > doubtful).float() * notes
+        row = torch.cat([onset, *writer.raw(onset, None, None)], -1)
+        follow = FOLLOW_DECAY * follow + (product(row, differs) - offset).clamp(max=1 - FOLLOW_DECAY)
+        return hidden, follow, row, row, notes, odds
+
+    def pitched_step(self, writer, hidden, follow, left, reference, last, gates, offset, doubtful, alive, *rest):
+        """One step of a pitched track.
+
+        States: hidden (B, H); follow (B, 9), one minus what `TrackNet` sees; left (B, 72) steps that notes still last; reference (B,)
+        the last lowest note, 72 for none; the raw features of the last step. Inputs: gates (B, 3H) but for the last step's part,
+        negated; offset (B, 9), negated; doubtful (B, 1), the log-odds from which something begins; alive (B, 1), the steps left from
+        which a note goes on; numbers for the lowest note, its duration and, unless mono, the others' duration and the shape (B, 1);
+        what is given, 0 where missing (B, 72): onsets, what sounds without beginning, what sounds; the lowest given onset (B,) and
+        whether there is one; additions, differs of `Writer.past`; collect (B, 72, 14). Returns the states and y: the row of history,
+        what sounds, the notes that were or might have been drawn, and the log-odds that something begins.
+        """
+        *chances, given_onset, given_still, given_sounding, given_low, given_any, additions, differs, collect = rest
+        lasting = (left > alive).float()
+        still = torch.minimum(product(given_still + lasting, collect), writer.caps)
+        hidden = writer.hidden_of(torch.cat([last, still, follow], -1), gates, hidden)
+        fixed, summed, interval, duration, *more = writer.decide(hidden)
+        odds, low_scores, *high = (product(summed, additions) - fixed).split([1, writer.n, *[writer.n + 1] * (not writer.mono)], -1)
+        low = counted(passed(low_scores + looked_up(interval, writer.intervals[reference]), chances[0], writer.least_pitch), 1)
+        first = passed(duration, chances[1]).float()
+        if writer.mono:
+            notes = writer.is_low[low]
+            lasts = 1 - first @ writer.lengths
         else:
-            notes = self.draw(net.shape_scores(heads, net.drum_scores(heads, lag_onsets)), u_shape, t_shape) @ net.shapes
-            lasts = notes
-
-        chosen = begins * notes
+            shape, others, rise = more
+            others, lasts = (first @ writer.after - others).split([len(DURATIONS), 1], -1)
+            second = passed(others, chances[2]).float()
+            chord = writer.chord(looked_up(high[0], writer.above[low]) + rise, shape, chances[3])
+            notes = looked_up(chord, writer.places[low])
+            lasts = torch.where(writer.is_low[low], lasts, 1 - second @ writer.lengths)
+        begins = odds > doubtful
+        chosen = begins.float() * notes
         onset = given_onset + chosen
-        any_onset = onset.sum(-1, keepdim=True).clamp(max=1)
-        if net.mono:
-            lasting = lasting * (1 - begins)
-        kept = missing * lasting * (1 - chosen)
+        kept = (lasting > (begins.float() if writer.mono else chosen)).float()
         sounding = given_sounding + chosen + kept
-        own = net.own_content(onset, sounding, degrees)
-        row = torch.cat([own, onset], -1).unsqueeze(1)
-        differs = ((row - lags).abs() @ net.compare).clamp(max=1)
-        follow = FOLLOW_DECAY * follow + (1 - FOLLOW_DECAY) * (1 - differs.flatten(1))
-        if pitched:
-            reference = self.lowest(onset) + (1 - any_onset) * reference
-        left = (chosen * lasts + kept * left - 1).clamp(min=0)
-        history = torch.cat([history[:, 1:], row], 1)
-        # Sure by the sign of what was drawn: where chance went against the odds, only just.
-        doubt = torch.where(begins > 0.5, odds.clamp(NARROW, SURE), odds.clamp(NEVER, -NARROW))
-        return hidden, history, left, follow, reference, torch.cat([onset, sounding, notes * doubt], -1)
-
-    @staticmethod
-    def lowest(onset):
-        """`lowest_of` in operations that every runtime has."""
-        n = onset.shape[-1]
-        return onset * (onset @ torch.triu(torch.ones(n, n), 1) < 0.5).float()
+        left = chosen * lasts + kept * left - 1
+        reference = torch.where(given_any, given_low, torch.where(begins.reshape(reference.shape), low, reference))
+        last = torch.cat(writer.raw(onset, sounding, collect), -1)
+        row = torch.cat([onset, last], -1)
+        follow = FOLLOW_DECAY * follow + (product(row, differs) - offset).clamp(max=1 - FOLLOW_DECAY)
+        return hidden, follow, left, reference, last, row, sounding, notes, odds
 
     def forward(self, noise, chords, given, known):
         """noise (B, 5, 4, 16, 5), chords (B, 16, 24), given (B, 8, 16, 541), known (B, 5, 8) -> logits (B, 4, 16, 541)."""
-        band, harmony = self.band, self.band.harmony
+        if torch.onnx.is_in_onnx_export():
+            # Without the batch's axis of length 1, which tract moves about in every step until it finds that it cannot.
+            noise, chords, given, known = (x.reshape(x.shape[1:]) for x in (noise, chords, given, known))
+        band = self.band
         triads = steps_of_slots(chords)
-        roots, _ = harmony.roots(triads)
         seen = steps_of_bars(known)  # (B, 128, 5)
-        cells = given.reshape(-1, N_WINDOW, sum(N_CELLS))
+        cells = given.reshape(*given.shape[:-3], N_WINDOW, sum(N_CELLS))
         parts = [part * seen[..., track:track + 1] for track, part in enumerate(cells.split(N_CELLS, -1))]
-        drums = (parts[DRUMS] @ self.drum_classes).clamp(max=1)
-        onset, sounding = [parts[BASS][..., :N_PITCHES]], [self.bass_sounding(parts[BASS])]
+        onset, sounding = [(parts[DRUMS] @ self.drum_classes).clamp(max=1), parts[BASS][..., :N_PITCHES]], [None, self.bass_sounding(parts[BASS])]
         for part in parts[BASS + 1:]:
             onset.append(part[..., :N_PITCHES])
             sounding.append((part[..., :N_PITCHES] + part[..., N_PITCHES:]).clamp(max=1))
         # A note of the bars before does not reach into the phrase: its length is not known there.
         places = band.places(triads)
-        contents = band.contents(drums, onset, sounding, triads)
+        spread, collect = self.maps(triads)
+        rows = [torch.cat([onset[track], *writer.raw(onset[track], sounding[track], collect)], -1)
+                for track, writer in enumerate(self.writers)]
+        contents = [self.own(track, row) for track, row in enumerate(rows)]
         phrase = slice(N_CONTEXT, None)
-        uniform = uniform_of(noise)
-        degrees = harmony.degree_map(roots[:, phrase])
+        uniform = uniform_of(noise).reshape(*noise.shape[:-3], N_PHRASE, N_NOISE)
         out = []
-        for track in range(N_TRACKS):
+        for track, writer in enumerate(self.writers):
             net, target = band.net_of(track)
-            n = net.n_values
-            tags = torch.zeros(1, N_WINDOW, len(SOURCES) + len(net.targets))
+            tags = torch.zeros(N_WINDOW, len(SOURCES) + len(net.targets))
             tags[..., self.source] = 1
             tags[..., len(SOURCES) + target] = 1
             around = net.around(band.features(contents, seen, places, tags + 0 * seen[..., :1]))
-            mine = (drums, drums) if track == DRUMS else (onset[track - 1], sounding[track - 1])
-            history = torch.cat([contents[track], mine[0]], -1)[:, :N_CONTEXT]
-            zeros = 0 * mine[0][:, 0]
-            states = (torch.tanh(net.start(around[:, 0])), history, zeros, 0.5 + 0 * history[:, 0, :net.n_kinds * len(LAGS)],
-                      self.last_lowest(mine[0][:, :N_CONTEXT]))
-            missing = 1 - seen[:, phrase, track:track + 1]
-            given_onset, given_sounding = mine[0][:, phrase], mine[1][:, phrase]
-            packed = torch.cat([given_onset, given_sounding, given_sounding * (1 - given_onset)], -1)
-            bias = self.begin_bias[track].repeat(PHRASE_BARS).reshape(1, N_PHRASE, 1) + 0 * missing
-            chance = torch.cat([uniform[:, track].reshape(-1, N_PHRASE, N_NOISE), bias], -1)
-            inputs = (net.gates(around), degrees, chance, missing, packed)
-            y = over_steps(self, f"step_of_{track}", states, inputs)
-            # Gathers, not slices: tract tries to push a slice up through the Scan and takes 40 s to find that it cannot.
-            y = y[:, self.all_steps]
-            new_onset, new_sounding, doubts = (y[..., torch.arange(part * n, part * n + n)] for part in range(3))
-            out.append(self.cells_of(track, new_onset, new_sounding, doubts, missing))
-            new = (band.content.drums(new_onset) if track == DRUMS else band.content.pitched(new_onset, new_sounding, degrees))
-            contents[track] = torch.cat([contents[track][:, :N_CONTEXT], new], 1)
-            seen = torch.cat([seen[:, :N_CONTEXT], torch.cat([seen[:, phrase, :track], 1 + 0 * missing, seen[:, phrase, track + 1:]], -1)], 1)
+            missing = 1 - seen[..., phrase, track:track + 1]
+            new, new_sounding, doubts = self.complete(track, around, rows[track], onset[track], sounding[track], missing,
+                                                      uniform.select(-3, track), spread, collect)
+            out.append(self.cells_of(track, new[..., :writer.n], new_sounding, doubts, missing))
+            contents[track] = torch.cat([contents[track][..., :N_CONTEXT, :], self.own(track, new)], -2)
+            now = torch.cat([seen[..., phrase, :track], 1 + 0 * missing, seen[..., phrase, track + 1:]], -1)
+            seen = torch.cat([seen[..., :N_CONTEXT, :], now], -2)
         return torch.cat(out, -1).reshape(-1, PHRASE_BARS, N_STEPS, sum(N_CELLS))
+
+    def maps(self, triads):
+        """triads (B, 128, 24) -> matrices that turn scores of degrees into those of pitches (B, 128, 12, 72), and pitches into raw
+        features (B, 128, 72, 14)."""
+        harmony = self.band.harmony
+        spread = harmony.degree_map(harmony.roots(triads)[0]) @ harmony.folding.T
+        counts = 0 * spread[..., :2, :] + torch.tensor([[1.0], [0.25]])
+        return spread, torch.cat([spread, counts], -2).transpose(-1, -2)
+
+    def complete(self, track, around, rows, onset, sounding, missing, uniform, spread, collect):
+        """Write what is missing of a track. around (B, 64, S); of the window rows of history (B, 128, w), onset and sounding (B, 128, n)
+        as given, spread and collect of `maps`; missing (B, 64, 1), uniform (B, 64, 5). Returns, of the phrase, the rows of history,
+        what sounds, and log-odds of the notes that were or might have been drawn, 0 for all others."""
+        net, writer, n_batch_axes = self.band.net_of(track)[0], self.writers[track], missing.dim() - 2
+        phrase = slice(N_CONTEXT, None)
+        never = UNREACHED * (1 - missing)
+        bias = self.begin_bias[track].repeat(PHRASE_BARS).unsqueeze(-1)
+        begin, low, shape, first, others = uniform.split(1, -1)
+        doubtful = missing * (torch.logit(begin) - bias) + never
+        given = onset[..., phrase, :]
+        states = [rows[..., :N_CONTEXT, :], torch.tanh(net.start(around[..., 0, :])), 0.5 + 0 * rows[..., 0, :writer.n_follow]]
+        inputs = [F.linear(around, net.gates.weight, writer.gates_bias), doubtful]
+        if writer.pitched:
+            given_sounding = sounding[..., phrase, :]
+            states += [0 * given[..., 0, :], self.index_of(self.last_lowest(onset[..., :N_CONTEXT, :]))]
+            inputs += [0.5 + never, low, first, *([] if writer.mono else [others, shape]), given, given_sounding * (1 - given),
+                       given_sounding, self.index_of(lowest(given)), given.sum(-1) > 0.5, spread[..., phrase, :, :],
+                       collect[..., phrase, :, :]]
+        else:
+            inputs += [shape, given]
+        inputs = [x.reshape(*x.shape[:n_batch_axes], -1, N_BLOCK_STEPS, *x.shape[n_batch_axes + 1:]) for x in inputs]
+        shapes = [(N_BLOCK_STEPS, width) for width in (rows.shape[-1], *[writer.n] * (1 + writer.pitched), 1)]
+        y = over_steps(self, f"block_of_{track}", states, inputs, shapes, batched=False)[len(states):]
+        new, *new_sounding, notes, odds = (x.reshape(*x.shape[:n_batch_axes], N_PHRASE, x.shape[-1]) for x in y)
+        # Sure by the sign of what was drawn: where chance went against the odds, only just.
+        likely = odds + bias
+        doubts = notes * torch.where(odds > doubtful, likely.clamp(NARROW, SURE), likely.clamp(NEVER, -NARROW))
+        return new, *(new_sounding or [new[..., :writer.n]]), doubts
+
+    def own(self, track, rows):
+        """Rows of history (B, T, w) -> what `Content` gives (B, T, n_own)."""
+        return rows[..., self.writers[track].own_start:] @ self.writers[track].own
+
+    def index_of(self, low):
+        """One-hot or 0 (..., 72) -> the index, 72 for none (...)."""
+        return (N_PITCHES + (low * (self.pitch_idx - N_PITCHES)).sum(-1)).int()
 
     def bass_sounding(self, part):
         """What sounds of a one-of-n track: (B, 128, 74) -> (B, 128, 72); a hold goes on with the last onset."""
@@ -615,15 +810,15 @@ class BandSampler(nn.Module):
         hold = part[..., N_PITCHES + 1:]
         any_onset = onset.sum(-1, keepdim=True)
         so_far = self.up_to @ any_onset
-        latest = (so_far == so_far.transpose(1, 2)).float() * self.up_to * any_onset.transpose(1, 2)
+        latest = (so_far == so_far.transpose(-1, -2)).float() * self.up_to * any_onset.transpose(-1, -2)
         return onset + hold * (latest @ onset) + 0 * rest
 
     def last_lowest(self, onset):
         """The lowest onset of the last step that has one: (B, 64, n) -> (B, n)."""
-        lowest = self.lowest(onset)
+        low = lowest(onset)
         has = onset.sum(-1, keepdim=True).clamp(max=1)
         after = torch.triu(torch.ones(N_CONTEXT, N_CONTEXT), 1) @ has  # onsets on later steps
-        return (lowest * (after < 0.5).float()).sum(1)
+        return (low * (after < 0.5).float()).sum(-2)
 
     def cells_of(self, track, onset, sounding, doubts, missing):
         """Output cells of a track: onset, sounding, doubts (B, 64, n), missing (B, 64, 1) -> (B, 64, N_CELLS[track])."""
@@ -631,7 +826,7 @@ class BandSampler(nn.Module):
         logits = possible * doubts + (1 - possible) * (onset * (SURE - NEVER) + NEVER)
         if track == DRUMS:
             return (logits - NEVER) @ self.drum_cells + NEVER
-        before = F.pad(sounding, (0, 0, 1, 0))[:, :-1]
+        before = F.pad(sounding, (0, 0, 1, 0))[..., :-1, :]
         held = (sounding * (1 - onset)).sum(-1, keepdim=True).clamp(max=1)
         if track == BASS:
             any_onset = onset.sum(-1, keepdim=True)
@@ -646,8 +841,9 @@ class BandSampler(nn.Module):
 
 def steps_of_slots(chords):
     """(B, 16, 24) per half bar -> (B, 128, 24) per step."""
-    return chords.repeat_interleave(STEPS_PER_SLOT, 1)
+    return chords.repeat_interleave(STEPS_PER_SLOT, chords.dim() - 2)
 
 
 for _track in range(N_TRACKS):
+    setattr(BandSampler, f"block_of_{_track}", lambda self, *tensors, track=_track: self.block(track, *tensors))
     setattr(BandSampler, f"step_of_{_track}", lambda self, *tensors, track=_track: self.step(track, *tensors))

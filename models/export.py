@@ -167,30 +167,38 @@ class Step(torch.nn.Module):
 def scan_of(node, sampler, path):
     """The Scan that a placeholder of `over_steps` stands for."""
     states, inputs = json.loads(helper.get_node_attr_value(node, "shapes"))
-    n_states, n_inputs = len(states), len(inputs)
-    arguments = tuple(torch.zeros(shape) for shape in states) + tuple(torch.zeros(shape)[:, 0] for shape in inputs)
-    outputs = [f"next_{idx}" for idx in range(n_states)] + ["y"]
+    arguments = tuple(torch.zeros(shape, dtype=getattr(torch, dtype)) for shape, dtype in (*states, *inputs))
+    outputs = [f"next_{idx}" for idx in range(len(states))] + [f"y_{idx}" for idx in range(len(node.output) - len(states))]
     names = [f"x_{idx}" for idx in range(len(arguments))]
-    body = trace(Step(sampler, node.op_type).eval(), arguments, path, names, outputs).graph
+    body = with_scans(trace(Step(sampler, node.op_type).eval(), arguments, path, names, outputs,
+                            custom_opsets={ScanPlaceholder.DOMAIN: 1}).graph, sampler, path)
     # A body shares its name space with the graph around it, so every name in it gets the step's name in front.
     body = compose.add_prefix_graph(body, f"{node.op_type}/")
     body.name = node.op_type
-    unused = [f"{node.output[0]}/state_{idx}" for idx in range(n_states)]
-    return helper.make_node("Scan", list(node.input), [*unused, *node.output], name=node.op_type, body=body,
-                            num_scan_inputs=n_inputs, scan_input_axes=[1] * n_inputs, scan_output_axes=[1])
+    return helper.make_node("Scan", list(node.input), list(node.output), name=node.op_type, body=body, num_scan_inputs=len(inputs))
 
 
-def part_scan_output(body):
-    """Give a Scan body's scan output a node that nothing in the body reads.
+def with_scans(graph, sampler, path):
+    """A traced graph with a Scan for every placeholder in it."""
+    nodes = [scan_of(node, sampler, path) if node.domain == ScanPlaceholder.DOMAIN else node for node in graph.node]
+    del graph.node[:]
+    graph.node.extend(nodes)
+    return graph
+
+
+def part_scan_outputs(scan):
+    """Give each scan output of a Scan's body a node that nothing in the body reads.
 
     tract 0.23 inserts the scan axis after the output's node, so a reader inside the body would see one axis too many and the
     model would not load. ONNX Runtime removes the Identity again, hence this comes after its optimiser.
     """
-    y = body.output[-1].name
-    for node in body.node:
-        for names in (node.input, node.output):
-            names[:] = [f"{y}_inside" if name == y else name for name in names]
-    body.node.append(helper.make_node("Identity", [f"{y}_inside"], [y]))
+    (body,) = graphs_of_node(scan)
+    n_states = len(scan.input) - helper.get_node_attr_value(scan, "num_scan_inputs")
+    for y in [output.name for output in body.output[n_states:]]:
+        for node in body.node:
+            for names in (node.input, node.output):
+                names[:] = [f"{y}_inside" if name == y else name for name in names]
+        body.node.append(helper.make_node("Identity", [f"{y}_inside"], [y]))
 
 
 def share_constants(graph):
@@ -218,18 +226,20 @@ def share_constants(graph):
             body.initializer.remove(tensor)
 
 
+def graphs_of_node(node):
+    """The bodies of a node that is a loop."""
+    return [attribute.g for attribute in node.attribute if attribute.HasField("g")]
+
+
 def graphs_of(graph):
     """A graph and the bodies of its loops."""
-    return [graph, *(found for node in graph.node for attribute in node.attribute if attribute.HasField("g")
-                     for found in graphs_of(attribute.g))]
+    return [graph, *(found for node in graph.node for body in graphs_of_node(node) for found in graphs_of(body))]
 
 
 def to_onnx(sampler, arguments, path, inputs=INPUTS):
     """Export with static shapes, turn loops over steps into Scan, fold constants, keep only standard operators."""
     model = trace(sampler, arguments, path, inputs, ["logits"], custom_opsets={ScanPlaceholder.DOMAIN: 1})
-    nodes = [scan_of(node, sampler, path) if node.domain == ScanPlaceholder.DOMAIN else node for node in model.graph.node]
-    del model.graph.node[:]
-    model.graph.node.extend(nodes)
+    with_scans(model.graph, sampler, path)
     onnx.save(model, path)
     # ONNX Runtime's basic level folds constants and removes no-ops without leaving the standard operator set; a third of the
     # nodes remain, which is most of the load time of both runtimes.
@@ -237,13 +247,13 @@ def to_onnx(sampler, arguments, path, inputs=INPUTS):
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
     options.optimized_model_filepath = str(path)
     options.log_severity_level = 3
-    onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"], disabled_optimizers=["MatMulAddFusion"])
     model = onnx.load(path)
-    main, *bodies = graphs_of(model.graph)
-    for body in bodies:
-        part_scan_output(body)
+    graphs = graphs_of(model.graph)
+    for scan in [node for graph in graphs for node in graph.node if node.op_type == "Scan"]:
+        part_scan_outputs(scan)
     share_constants(model.graph)
-    foreign = {node.op_type for graph in (main, *bodies) for node in graph.node if node.domain not in ("", "ai.onnx")}
+    foreign = {node.op_type for graph in graphs for node in graph.node if node.domain not in ("", "ai.onnx")}
     if foreign:
         raise SystemExit(f"the optimised graph uses operators outside ONNX: {sorted(foreign)}")
     standard = [entry for entry in model.opset_import if entry.domain == ""]

@@ -4,12 +4,14 @@ As `export.py` for melodies: one graph with its manifest inside, calibrated, and
 """
 
 import argparse
+import json
 import sys
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+import onnx
 import torch
 from tqdm import tqdm
 
@@ -142,6 +144,11 @@ def manifest_of(release, config, checkpoints, calibration, biases, figures):
     }
 
 
+def manifest_in(path):
+    """The manifest of an exported file, as a dict."""
+    return json.loads(next(entry.value for entry in onnx.load(path).metadata_props if entry.key == "barline.manifest"))
+
+
 @torch.no_grad()
 def compare(sampler, model, phrases):
     """Run PyTorch and ONNX Runtime on the same inputs, with all sorts of masks; returns the largest difference.
@@ -181,6 +188,7 @@ def main():
     parser.add_argument("--data", type=Path, required=True, help=".npz of phrases.py, for the calibration")
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--uncalibrated", action="store_true", help="for a quick look: no calibration")
+    parser.add_argument("--calibrated", type=Path, help="an exported file whose biases to take: the same notes from the same weights")
     args = parser.parse_args()
     torch.set_num_threads(1)
     release = load_release(args.release, BandRelease)
@@ -190,7 +198,11 @@ def main():
     phrases = Phrases(args.data, "train", ("midi",))
     if any(c["data_sha256"] != phrases.sha256 for c in checkpoints.values()):
         raise SystemExit("the run was trained on other data than --data")
-    biases, figures = ({}, {}) if args.uncalibrated else calibrate(band, release, phrases)
+    if args.calibrated:
+        trained = manifest_in(args.calibrated)["training"]
+        biases, figures = {name: np.array(value) for name, value in trained["biases"].items()}, trained["figures"]
+    else:
+        biases, figures = ({}, {}) if args.uncalibrated else calibrate(band, release, phrases)
     sampler = BandSampler(band, release.temperature, release.least, **biases).eval()
     arguments = (torch.zeros(1, N_TRACKS, PHRASE_BARS, N_STEPS, N_NOISE), torch.zeros(1, 2 * WINDOW_BARS, 24),
                  torch.zeros(1, WINDOW_BARS, N_STEPS, sum(N_CELLS)), torch.zeros(1, N_TRACKS, WINDOW_BARS))

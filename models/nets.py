@@ -390,28 +390,39 @@ class ScanPlaceholder(torch.autograd.Function):
     DOMAIN = "barline"
 
     @staticmethod
-    def forward(ctx, step, states, inputs, *tensors):
-        return torch.zeros_like(tensors[-1])
+    def forward(ctx, step, shapes, outputs, *tensors):
+        return tuple(torch.zeros(shape, dtype=dtype) for shape, dtype in outputs)
 
     @staticmethod
-    def symbolic(graph, step, states, inputs, *tensors):
-        op = graph.op(f"{ScanPlaceholder.DOMAIN}::{step}", *tensors, shapes_s=json.dumps([states, inputs]))
-        return op.setType(tensors[-1].type().with_sizes(inputs[-1]))
+    def symbolic(graph, step, shapes, outputs, *tensors):
+        made = graph.op(f"{ScanPlaceholder.DOMAIN}::{step}", *tensors, outputs=len(outputs), shapes_s=json.dumps(shapes))
+        return tuple(out.setType(tensors[0].type().with_dtype(dtype).with_sizes(shape)) for out, (shape, dtype) in zip(made, outputs))
 
 
-def over_steps(sampler, step, states, inputs):
-    """Run sampler.<step>(*states, *inputs of step t) -> (*next states, y) along axis 1 of the inputs (B, 16, ...).
+def over_steps(sampler, step, states, inputs, shapes=None, batched=True):
+    """Run sampler.<step>(*states, *inputs of step t) -> (*next states, *y) along axis 1 of the inputs (B, T, ...).
 
-    Returns all y, (B, 16, ...), of the last input's shape.
+    Returns the last states and all y, (B, T, *shape) for each of `shapes`; without them one y of the last input's shape. Not `batched`:
+    in an export there is no batch axis, and axis 0 is run along.
     """
+    shapes = (inputs[-1].shape[2:],) if shapes is None else shapes
     if torch.onnx.is_in_onnx_export():
-        shapes = ([[int(n) for n in x.shape] for x in tensors] for tensors in (states, inputs))
-        return ScanPlaceholder.apply(step, *shapes, *states, *inputs)
+        # The scanned axis comes first: for any other ONNX Runtime copies the whole input.
+        batch = (1,) if batched else ()
+        inputs = [x.reshape(x.shape[1], 1, *x.shape[2:]) for x in inputs] if batched else inputs
+        arguments = [[[[int(n) for n in x.shape[skip:]], str(x.dtype).removeprefix("torch.")] for x in tensors]
+                     for tensors, skip in ((states, 0), (inputs, 1))]
+        n_steps = int(inputs[0].shape[0])
+        outputs = [([int(n) for n in x.shape], x.dtype) for x in states]
+        outputs += [([n_steps, *batch, *(int(n) for n in shape)], torch.float32) for shape in shapes]
+        out = ScanPlaceholder.apply(step, arguments, outputs, *states, *inputs)
+        return *out[:len(states)], *(y.reshape(*batch, n_steps, *shape) for y, shape in zip(out[len(states):], shapes))
     out = []
     for inputs_t in zip(*(x.unbind(1) for x in inputs)):
-        *states, y = getattr(sampler, step)(*states, *inputs_t)
+        values = getattr(sampler, step)(*states, *inputs_t)
+        states, y = values[:len(states)], values[len(states):]
         out.append(y)
-    return torch.stack(out, 1)
+    return *states, *(torch.stack(y, 1) for y in zip(*out))
 
 
 class MelodySampler(nn.Module):
@@ -469,7 +480,7 @@ class MelodySampler(nn.Module):
         rhythm_gumbel = gumbel[..., :N_RHYTHM] + self.rhythm_bias / self.rhythm_temperature
         before, gates, hidden = net.rhythm.begin(previous_bar, degrees, relation)
         place = net.rhythm.place_head.expand(before.shape)
-        perturbed = over_steps(self, "rhythm_step", (*net.rhythm.first(before), hidden), (before, gates, place, rhythm_gumbel))
+        *_, perturbed = over_steps(self, "rhythm_step", (*net.rhythm.first(before), hidden), (before, gates, place, rhythm_gumbel))
         rhythm = one_hot_of_largest(perturbed)  # (B, 16, 3)
 
         onset = rhythm[..., ONSET_R:ONSET_R + 1]
@@ -477,7 +488,7 @@ class MelodySampler(nn.Module):
         gates, hidden = net.pitch.begin(previous_bar, degrees, relation, slots, rhythm, known)
         heard = net.tables.last_onsets(previous_bar[..., :N_PITCHES])  # (B, 2, 36)
         here = maps[:, net.slot_of_step.argmax(-1)]  # (B, 16, 36, 24)
-        b = over_steps(self, "pitch_step", (heard, hidden), (gates, here, given, onset, gumbel[..., N_RHYTHM:]))  # (B, 16, 36)
+        *_, b = over_steps(self, "pitch_step", (heard, hidden), (gates, here, given, onset, gumbel[..., N_RHYTHM:]))  # (B, 16, 36)
         pitches = perturbed[..., ONSET_R:ONSET_R + 1] + b - b.amax(-1, keepdim=True)
         logits = torch.cat([pitches, perturbed[..., REST_R:REST_R + 1], perturbed[..., HOLD_R:HOLD_R + 1]], -1)
         below = logits - logits.amax(-1, keepdim=True)

@@ -131,40 +131,40 @@ def trained(data):
 
 
 def test_single_steps_agree_with_teacher_forcing(trained):
+    """All that is given is followed in the sampler's own features and blocks, down to the hidden state of every step."""
     import torch
     import band as bd
     import train_band as tb
 
     band, config, phrases = trained
+    sampler = bd.BandSampler(band).eval()
     for group in band.GROUPS:
         net = getattr(band, group)
         batch, targets, known, _ = tb.Stream(phrases, net, config, 2).batch(3)
-        seen = []
-        whole = net.decide
-        net.decide = lambda hidden: (seen.append(hidden), whole(hidden))[1]
+        forced, seen, decide = [], [], net.decide
+        net.decide = lambda hidden: (forced.append(hidden), decide(hidden))[1]
         with torch.no_grad():
             tb.log_prob_of(band, net, batch, targets, known)
-            forced = seen.pop().reshape(3, 64, -1)
-            sampler = bd.BandSampler(band)
+            forced = forced.pop().reshape(3, 64, -1)
             contents = band.contents(batch["drums"], list(batch["onset"].unbind(1)), list(batch["sounding"].unbind(1)), batch["triads"])
             own = torch.nn.functional.one_hot(torch.tensor([net.targets.index(int(t)) for t in targets]), len(net.targets))
             tags = torch.cat([batch["source"], own], -1).unsqueeze(1).expand(-1, 128, -1)
             around = net.around(band.features(contents, bd.steps_of_bars(known), band.places(batch["triads"]), tags))
+            spread, collect = sampler.maps(batch["triads"])
             for row, track in enumerate(targets.tolist()):
                 one = slice(row, row + 1)
+                writer = sampler.writers[track]
                 onset = batch["drums"][one] if track == 0 else batch["onset"][one, track - 1]
                 sounding = onset if track == 0 else batch["sounding"][one, track - 1]
-                states = [torch.tanh(net.start(around[one, 0])), torch.cat([contents[track][one], onset], -1)[:, :64], 0 * onset[:, 0],
-                          torch.full((1, 3 * net.n_kinds), 0.5), sampler.last_lowest(onset[:, :64])]
-                degrees = band.harmony.degree_map(band.harmony.roots(batch["triads"][one])[0])
-                packed = torch.cat([onset, sounding, sounding * (1 - onset)], -1)[:, 64:]
-                gates = net.gates(around[one])
-                for step in range(64):
-                    seen.clear()
-                    *states, _ = sampler.step(track, *states, gates[:, step], degrees[:, 64 + step], torch.rand(1, 6),
-                                              torch.zeros(1, 1), packed[:, step])
-                    assert torch.allclose(seen[0][0], forced[row, step], atol=1e-5), (group, step)
-        net.decide = whole
+                rows = torch.cat([onset, *writer.raw(onset, sounding, collect[one])], -1)
+                assert torch.allclose(sampler.own(track, rows), contents[track][one], atol=1e-6)
+                seen.clear()
+                writer.decide = lambda hidden, writer=writer: (seen.append(hidden), type(writer).decide(writer, hidden))[1]
+                sampler.complete(track, around[one], rows, onset, sounding, torch.zeros(1, 64, 1), torch.rand(1, 64, 5), spread[one],
+                                 collect[one])
+                del writer.decide
+                assert torch.allclose(torch.stack(seen, 1)[0], forced[row], atol=1e-5), (group, track)
+        net.decide = decide
 
 
 def written(trained, known, seed=1, **changes):
