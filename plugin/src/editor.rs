@@ -185,7 +185,11 @@ impl Page {
             self.messages(ui);
         });
         if self.preferences.explains {
-            Panel::right("learning").frame(bare).default_size(learning::WIDTH).show(ui, |ui| self.learning.show(ui, &self.view));
+            Panel::right("learning")
+                .frame(bare)
+                .default_size(learning::WIDTH)
+                .min_size(learning::MIN_WIDTH)
+                .show(ui, |ui| self.learning.show(ui, &self.view));
         }
         CentralPanel::default().frame(bare).show(ui, |ui| {
             self.roll_bar(ui, setter);

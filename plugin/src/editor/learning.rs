@@ -10,6 +10,8 @@ use egui::{RichText, ScrollArea, Ui};
 
 /// Width of the panel before it is changed.
 pub const WIDTH: f32 = 290.0;
+/// Narrower, its sentences are hard to read.
+pub const MIN_WIDTH: f32 = 230.0;
 
 /// What the panel keeps between two frames.
 #[derive(Default)]
