@@ -528,8 +528,7 @@ pub(crate) mod tests {
     };
     use crate::music::{
         noise::{Address, Purpose},
-        note::{Channel, Note, Pitch, Velocity},
-        time::Ticks,
+        note::{Note, tests::note},
     };
 
     /// A network for tests: its logits are a hash of all its inputs, so that any difference in them shows.
@@ -1026,16 +1025,6 @@ pub(crate) mod tests {
         assert!(refused(&band, json(r#"[{"tracks": 2, "drums": 2}]"#)).contains("no track 2 that plays drums"));
         let many = PatternSpec { takes: vec![track(1, 1, 1); 65], ..ask() };
         assert!(matches!(Builder::new(&band, &many, 0, 1), Err(GenerateError::Takes { .. })));
-    }
-
-    fn note(onset: i64, duration: i64, pitch: i32) -> Note {
-        Note {
-            onset: Ticks(onset),
-            duration: Ticks(duration),
-            channel: Channel::default(),
-            pitch: Pitch::new(pitch).unwrap(),
-            velocity: Velocity::clamped(80),
-        }
     }
 
     #[test]

@@ -525,20 +525,10 @@ pub(crate) mod tests {
         generate::manifest::tests::small_band,
         music::{
             decode::{DecodeParams, StepState, one_of_n, onset_sustain, onsets},
-            note::{Channel, Pitch, Velocity},
-            time::{TICKS_PER_STEP, Ticks},
+            note::{Pitch, tests::note},
+            time::TICKS_PER_STEP,
         },
     };
-
-    fn note(onset: i64, duration: i64, pitch: i32) -> Note {
-        Note {
-            onset: Ticks(onset),
-            duration: Ticks(duration),
-            channel: Channel::default(),
-            pitch: Pitch::new(pitch).unwrap(),
-            velocity: Velocity::clamped(80),
-        }
-    }
 
     fn layout(kind: TrackKind, lowest: i32, n_pitches: u8) -> RollLayout {
         let lowest_pitch = Pitch::new(lowest).unwrap();

@@ -247,10 +247,7 @@ mod tests {
             manifest::tests::{small_band, tiny},
             pattern::{Morph, Span},
         },
-        music::{
-            note::{Channel, Velocity},
-            time::Ticks,
-        },
+        music::note::tests::note,
     };
 
     fn spec() -> PatternSpec {
@@ -406,16 +403,6 @@ mod tests {
         let input = states(&[4, 0, 3, 3, 1]);
         let ones: Vec<usize> = input.iter().enumerate().filter(|(_, v)| **v == 1.0).map(|(i, _)| i).collect();
         assert_eq!(ones, [4, 5, 13, 18, 21]);
-    }
-
-    fn note(onset: i64, duration: i64, pitch: i32) -> Note {
-        Note {
-            onset: Ticks(onset),
-            duration: Ticks(duration),
-            channel: Channel::default(),
-            pitch: Pitch::new(pitch).unwrap(),
-            velocity: Velocity::clamped(80),
-        }
     }
 
     #[test]

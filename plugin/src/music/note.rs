@@ -144,8 +144,19 @@ pub struct Note {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+
+    /// A note on the first channel, of middling velocity; onset and duration in ticks.
+    pub(crate) fn note(onset: i64, duration: i64, pitch: i32) -> Note {
+        Note {
+            onset: Ticks(onset),
+            duration: Ticks(duration),
+            channel: Channel::default(),
+            pitch: Pitch::new(pitch).unwrap(),
+            velocity: Velocity::clamped(80),
+        }
+    }
 
     #[test]
     fn pitches_stay_in_midi_range() {
