@@ -1,4 +1,5 @@
-//! Standard MIDI Files, through midly: a [`Song`] to bytes and back. Pure (bytes in, bytes out); any thread but the audio thread.
+//! Standard MIDI Files, through midly: a [`Song`] to bytes and back. Pure (bytes in, bytes out) but for
+//! [`Song::read`]; any thread but the audio thread.
 //!
 //! Written files are type 1 with 480 ticks per quarter: a conductor track (tempo, meter, key, texts, markers), then one track
 //! per instrument. Read files may be of type 0 or 1, with any resolution, SMPTE timing, running status, overlapping or hanging
@@ -7,13 +8,17 @@
 use super::{
     note::{Channel, Note, Pitch, PitchClass, Velocity},
     scale::{Key, Scale},
-    time::{TICKS_PER_BEAT, Tempo, Ticks, TimeSignature},
+    time::{TICKS_PER_BEAT, TICKS_PER_STEP, Tempo, Ticks, TimeSignature},
 };
 use midly::{
     Format, Fps, Header, MetaMessage, MidiMessage, Smf, Timing, TrackEvent, TrackEventKind,
     num::{u4, u7, u15, u24, u28},
 };
-use std::collections::{BTreeMap, VecDeque};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    fs,
+    path::Path,
+};
 
 /// Largest file that is read, in bytes. Real songs stay below one megabyte; the bound keeps positions within 64 bits.
 pub const MAX_FILE_BYTES: usize = 16 * 1024 * 1024;
@@ -85,12 +90,49 @@ pub enum SmfError {
     /// Type 2: unrelated sequences, which have no common time.
     #[error("the file is of type 2 (independent sequences); types 0 and 1 are read")]
     Type2,
+    /// Not there, or no file to be read.
+    #[error("{0}")]
+    File(String),
     /// Cannot be held by a file.
     #[error("a MIDI file cannot hold {0}")]
     Range(String),
 }
 
+impl SongTrack {
+    /// It lies on the drum channel.
+    #[must_use]
+    pub fn is_drums(&self) -> bool {
+        self.channel.index() == DRUM_CHANNEL
+    }
+
+    /// Bars of that length up to the end of the last note, at least one. Half a sixteenth of an end that was played late makes no bar.
+    #[must_use]
+    pub fn n_bars(&self, bar: Ticks) -> u32 {
+        let end = |n: &Note| (n.onset.0 + n.duration.0 - TICKS_PER_STEP / 2).max(n.onset.0 + 1);
+        let end = self.notes.iter().map(end).max().unwrap_or(0);
+        u32::try_from((end + bar.0 - 1) / bar.0.max(1)).unwrap_or(u32::MAX).max(1)
+    }
+}
+
 impl Song {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// [`SmfError`], with [`SmfError::File`] for what is no file.
+    pub fn read(path: &Path) -> Result<Self, SmfError> {
+        let refuse = |error: std::io::Error| SmfError::File(error.to_string());
+        let found = fs::metadata(path).map_err(refuse)?;
+        // A device would never end, and a large file is refused before it fills the memory.
+        if !found.is_file() {
+            return Err(SmfError::File("it is no regular file".into()));
+        }
+        let bytes = usize::try_from(found.len()).unwrap_or(usize::MAX);
+        if bytes > MAX_FILE_BYTES {
+            return Err(SmfError::TooLarge { bytes });
+        }
+        Self::from_bytes(&fs::read(path).map_err(refuse)?)
+    }
+
     /// The tempo at the start.
     #[must_use]
     pub fn tempo(&self) -> Tempo {

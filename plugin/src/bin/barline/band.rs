@@ -14,8 +14,8 @@ use barline::{
     music::{
         chord::Progression,
         harmony,
-        smf::{DRUM_CHANNEL, Song, SongTrack},
-        time::{TICKS_PER_STEP, Tempo, TimeSignature},
+        smf::{Song, SongTrack},
+        time::{TICKS_PER_STEP, Tempo, Ticks, TimeSignature},
     },
 };
 use std::{ops::Range, path::Path};
@@ -70,7 +70,7 @@ pub fn accompanied(args: &GenerateArgs, path: &Path, manifest: &Manifest) -> Res
         let reason = format!("none of the {count} notes of track {number} can be played by {} in bars 1 to {taken}", lane.name);
         return Err(CliError::Use { what: SONG, path: name, reason });
     }
-    if lane.drums && track.channel.index() != DRUM_CHANNEL {
+    if lane.drums && !track.is_drums() {
         notes.push(format!("track {number} is not on the drum channel; its pitches are read as General MIDI drums"));
     }
     if placed.n_moved > 0 {
@@ -80,22 +80,15 @@ pub fn accompanied(args: &GenerateArgs, path: &Path, manifest: &Manifest) -> Res
     if placed.n_dropped > 0 {
         notes.push(format!("{} of {count} notes have no place in {} or lie beyond its bars", placed.n_dropped, lane.name));
     }
-    let pitched: Vec<_> = song.tracks.iter().filter(|t| !is_drums(t)).flat_map(|t| &t.notes).copied().collect();
+    let pitched: Vec<_> = song.tracks.iter().filter(|t| !t.is_drums()).flat_map(|t| &t.notes).copied().collect();
     let chords = (!pitched.is_empty()).then(|| harmony::estimate(&pitched, taken));
     Ok(Accompanied { given, bars, tempo: song.tempo(), chords, lane: lane.name.clone(), notes })
 }
 
 /// Bars of the manifest's steps up to the track's last note, in whole phrases.
 fn whole_phrases(track: &SongTrack, manifest: &Manifest) -> u32 {
-    let bar = TICKS_PER_STEP * i64::from(manifest.n_steps);
-    // Half a step of an end that was played late makes no bar.
-    let end = track.notes.iter().map(|n| (n.onset.0 + n.duration.0 - TICKS_PER_STEP / 2).max(n.onset.0 + 1)).max().unwrap_or(0);
-    let bars = u32::try_from((end + bar - 1) / bar).unwrap_or(u32::MAX).clamp(1, crate::args::MAX_BARS);
+    let bars = track.n_bars(Ticks(TICKS_PER_STEP * i64::from(manifest.n_steps))).min(crate::args::MAX_BARS);
     bars.next_multiple_of(manifest.n_bars.max(1)).min(crate::args::MAX_BARS)
-}
-
-fn is_drums(track: &SongTrack) -> bool {
-    track.channel.index() == DRUM_CHANNEL
 }
 
 /// The track of that number, from 1, of those that hold notes; the only one if no number is given.
@@ -119,7 +112,7 @@ fn choose<'a>(number: Option<u32>, song: &'a Song, path: &str) -> Result<(usize,
 
 fn describe(track: &SongTrack) -> String {
     let name = if track.name.is_empty() { "without a name" } else { &track.name };
-    let sound = if is_drums(track) { "drums".into() } else { format!("program {}", track.program.unwrap_or(0)) };
+    let sound = if track.is_drums() { "drums".into() } else { format!("program {}", track.program.unwrap_or(0)) };
     format!("{name} ({sound}, channel {}, {} notes)", track.channel.index() + 1, track.notes.len())
 }
 
@@ -129,7 +122,7 @@ fn lane<'a>(named: Option<&str>, track: &SongTrack, manifest: &'a Manifest) -> R
         let idx = track_named(name, "--as", manifest)?;
         return manifest.tracks.get(idx).map(|lane| (idx, lane)).ok_or_else(|| unknown(name, "--as", manifest));
     }
-    let wanted = Family::of(is_drums(track), track.program.unwrap_or(0));
+    let wanted = Family::of(track.is_drums(), track.program.unwrap_or(0));
     manifest.tracks.iter().enumerate().find(|(_, lane)| Family::of(lane.drums, lane.program) == wanted).ok_or_else(|| {
         CliError::Usage(format!(
             "no track of model `{}` plays what `{}` does; choose one with --as: {}",
