@@ -135,7 +135,7 @@ impl Stage {
         let (of_status, port_of_status) = (Arc::clone(&params), Arc::clone(&port));
         let made: Mutex<Option<Arc<Pattern>>> = Mutex::new(None);
         let status = move || {
-            let key = of_status.structure(port_of_status.heard()).key();
+            let key = of_status.structure(port_of_status.heard(), port_of_status.morph()).key();
             let mut made = made.lock().unwrap();
             let is_made = made.as_ref().is_some_and(|pattern| pattern.key == key);
             if !is_made {

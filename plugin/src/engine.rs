@@ -1,6 +1,7 @@
 //! One engine per process serves every instance of the plugin: a worker thread, one session per model, and one [`Port`] per
 //! instance between the worker and the audio thread.
 
+pub mod capture;
 mod job;
 pub mod port;
 mod source;
@@ -8,6 +9,7 @@ mod source;
 mod tests;
 mod worker;
 
+pub use capture::{Captured, CapturedBar, CapturedKind, Recorder};
 pub use port::{Delivery, Playhead, Port, Takeover};
 pub use source::{PatternSource, Readiness, Status, Wanted};
 

@@ -9,7 +9,7 @@ pub use crate::player::knobs::LANE_NAMES;
 pub use takes::TakesError;
 
 use crate::{
-    generate::{Span, StructureKnobs},
+    generate::{Morph, Span, StructureKnobs},
     music::{
         chord::{Chord, ProgressionError},
         note::{Channel, PitchClass},
@@ -267,6 +267,72 @@ impl OnlyLane {
     }
 }
 
+/// The track that captured input stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum GivenLane {
+    #[id = "lane1"]
+    #[name = "Drums"]
+    Lane1,
+    #[id = "lane2"]
+    #[name = "Bass"]
+    Lane2,
+    #[id = "lane3"]
+    #[name = "Piano"]
+    Lane3,
+    #[id = "lane4"]
+    #[name = "Guitar"]
+    Lane4,
+    #[id = "lane5"]
+    #[name = "Strings"]
+    Lane5,
+}
+
+impl GivenLane {
+    /// The lane's index.
+    #[must_use]
+    pub fn lane_idx(self) -> u8 {
+        match self {
+            Self::Lane1 => 0,
+            Self::Lane2 => 1,
+            Self::Lane3 => 2,
+            Self::Lane4 => 3,
+            Self::Lane5 => 4,
+        }
+    }
+}
+
+/// How long the loop is that input is captured into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum CaptureLength {
+    #[id = "4"]
+    #[name = "4 bars"]
+    Bars4,
+    #[id = "8"]
+    #[name = "8 bars"]
+    Bars8,
+    #[id = "16"]
+    #[name = "16 bars"]
+    Bars16,
+    #[id = "32"]
+    #[name = "32 bars"]
+    Bars32,
+}
+
+impl CaptureLength {
+    /// Bars.
+    #[must_use]
+    pub fn n_bars(self) -> u32 {
+        match self {
+            Self::Bars4 => 4,
+            Self::Bars8 => 8,
+            Self::Bars16 => 16,
+            Self::Bars32 => 32,
+        }
+    }
+}
+
 /// What every lane has. The ids get the lane's prefix, `lane1_` to `lane5_`.
 #[derive(Params)]
 pub struct LaneParams {
@@ -399,6 +465,21 @@ pub struct BarlineParams {
     /// The lane that plays alone.
     #[id = "only_lane"]
     pub only_lane: EnumParam<OnlyLane>,
+    /// How far the noise is on its way from the seed to the other one.
+    #[id = "morph"]
+    pub morph: FloatParam,
+    /// The other seed.
+    #[id = "seed_b"]
+    pub seed_b: IntParam,
+    /// Capture the MIDI input.
+    #[id = "capture"]
+    pub capture: BoolParam,
+    /// Length of the captured loop.
+    #[id = "capture_bars"]
+    pub capture_bars: EnumParam<CaptureLength>,
+    /// The track that the captured loop stands for.
+    #[id = "given_lane"]
+    pub given_lane: EnumParam<GivenLane>,
     /// The melody of a model with one track; drums in a band.
     #[nested(id_prefix = "lane1", group = "Drums")]
     pub lane1: LaneParams,
@@ -447,6 +528,11 @@ impl Default for BarlineParams {
             bypass: switch("Bypass", false).make_bypass(),
             one_channel: switch("All on One Channel", false),
             only_lane: EnumParam::new("Only Lane", OnlyLane::All),
+            morph: percent("Morph", 0.0, 0.0),
+            seed_b: IntParam::new("Seed B", 1, IntRange::Linear { min: 0, max: MAX_SEED }),
+            capture: switch("Capture Input", false),
+            capture_bars: EnumParam::new("Capture Length", CaptureLength::Bars4),
+            given_lane: EnumParam::new("Capture Lane", GivenLane::Lane3),
             lane1: LaneParams::new(0),
             lane2: PitchedLaneParams::new(1),
             lane3: PitchedLaneParams::new(2),
@@ -695,16 +781,33 @@ fn check_state(state: &PluginState) -> Result<(), StateError> {
 }
 
 impl BarlineParams {
-    /// What shapes the pattern, now, with the chord last heard at the MIDI input.
+    /// Where the morph stands, in steps of 1 / [`Morph::STEPS`]: an automated one must not be another pattern in every block.
+    ///
+    /// # Realtime safety
+    /// Audio thread: yes, an atomic load.
+    #[must_use]
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to 0..=STEPS first")]
+    pub fn morph_steps(&self) -> u32 {
+        let steps = f32::from(Morph::STEPS);
+        (self.morph.value() * steps).round().clamp(0.0, steps) as u32
+    }
+
+    /// What shapes the pattern, now, with the chord last heard at the MIDI input and, where the
+    /// parameter does not count as it stands, the morph in steps.
     ///
     /// # Realtime safety
     /// Audio thread: yes, atomic loads.
     #[must_use]
-    pub fn structure(&self, heard: Option<Chord>) -> StructureKnobs {
+    pub fn structure(&self, heard: Option<Chord>, morph: Option<u32>) -> StructureKnobs {
         let saved = self.saved.generations();
+        let (seed, seed_b) = (self.seed.value().unsigned_abs(), self.seed_b.value().unsigned_abs());
+        // To where it is there is no way.
+        let morph_steps = if seed == seed_b { 0 } else { morph.unwrap_or_else(|| self.morph_steps()) };
         let live_chords = self.chord_source.value() == ChordSource::Midi;
         StructureKnobs {
-            seed: self.seed.value().unsigned_abs(),
+            seed,
+            seed_b: if morph_steps > 0 { seed_b } else { 0 },
+            morph_steps,
             take: self.take.value().unsigned_abs(),
             variation_bits: self.variation.value().to_bits(),
             span: self.length.value().span().code(),
@@ -757,6 +860,7 @@ impl BarlineParams {
             chord_velocity: byte(&self.chords_velocity),
             muted: self.bypass.value(),
             thru: self.thru.value(),
+            capture: self.capture.value(),
         }
     }
 
@@ -804,6 +908,11 @@ impl BarlineParams {
             ("bypass".into(), Bool(&self.bypass)),
             ("one_channel".into(), Bool(&self.one_channel)),
             ("only_lane".into(), AnyParam::choice(&self.only_lane)),
+            ("morph".into(), Float(&self.morph)),
+            ("seed_b".into(), Int(&self.seed_b)),
+            ("capture".into(), Bool(&self.capture)),
+            ("capture_bars".into(), AnyParam::choice(&self.capture_bars)),
+            ("given_lane".into(), AnyParam::choice(&self.given_lane)),
         ];
         for (number, (lane, octave)) in (1..).zip(self.lanes()) {
             let id = |what: &str| format!("lane{number}_{what}");

@@ -5,6 +5,7 @@
 //! loop, bypass, mute, reset, another pattern) gives each sounding note its own end.
 
 pub mod accent;
+pub mod capture;
 pub mod input;
 pub mod knobs;
 pub mod render;
@@ -28,6 +29,7 @@ use crate::{
     engine::port::{Delivery, Playhead, Port, Takeover},
     music::time::{Ticks, TimeSignature},
 };
+use capture::Tap;
 use input::{Keys, MAX_THRU};
 use sequencer::{GridStep, covers};
 use sink::{Held, Owner};
@@ -204,6 +206,7 @@ pub struct Player {
     deck: Deck,
     keys: Keys,
     thru: Vec<NoteInput>,
+    tap: Tap,
     patience: Patience,
     was_rolling: bool,
     reset: bool,
@@ -235,6 +238,7 @@ impl Player {
             deck: Deck::default(),
             keys: Keys::default(),
             thru: Vec::with_capacity(MAX_THRU),
+            tap: Tap::default(),
             patience: Patience::with_clock(clock),
             was_rolling: false,
             reset: false,
@@ -312,9 +316,19 @@ impl Player {
             Output { sink, held: &mut held, thru: thru.iter(), may_pass: knobs.thru && !knobs.muted, offset: 0, last_offset };
         self.deck.take_in(port);
         self.deck.want(wanted);
+        // A render goes too fast for anybody to play to it.
+        let captures = knobs.capture && rolling && !offline && !knobs.muted;
+        if !captures {
+            self.dropped += self.tap.close(&self.clock, port);
+        }
+        let mut inputs = thru.iter();
         match motion {
             Motion::Rolling => {
                 while let Some(segment) = self.clock.segment() {
+                    if captures {
+                        let until = if self.clock.is_last_segment() { u32::MAX } else { self.clock.offset(segment.to) };
+                        self.dropped += self.tap.take(&segment, &self.clock, &mut inputs, until, port);
+                    }
                     self.play(segment, &block, &mut output);
                 }
                 self.clock.end();

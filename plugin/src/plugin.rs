@@ -1,13 +1,13 @@
 //! The wiring: parameters, engine, player and editor as one plugin, and its exports as CLAP and VST3.
 
 use crate::{
-    engine::{Engine, PatternSource, Port, Readiness, Registration, Status, Takeover, Wanted},
-    generate::{ModelProvider, Pattern, PatternSpec, Span, StructureKnobs},
+    engine::{Engine, PatternSource, Port, Readiness, Recorder, Registration, Status, Takeover, Wanted},
+    generate::{ModelProvider, Morph, Pattern, PatternSpec, Span, StructureKnobs},
     inference::Library,
     music::{
         chord::Progression,
         note::{Channel, Pitch, Velocity},
-        time::{Tempo, TimeSignature},
+        time::{Tempo, Ticks, TimeSignature},
     },
     params::{BarlineParams, Snapshot, filter_state},
     player::{EventKind, EventSink, HostTransport, NoteEvent, NoteInput, Player},
@@ -43,6 +43,7 @@ pub struct Barline {
     sample_rate: f32,
     offline: bool,
     panics_seen: u32,
+    morph_clock: MorphClock,
     #[cfg_attr(not(feature = "editor"), expect(dead_code, reason = "the instance is served as long as this lives"))]
     registration: Arc<Registration>,
     /// Sends a fence through nice-plug's background thread.
@@ -65,6 +66,30 @@ struct Shared {
     tempo: AtomicF64,
     /// Counts the notes that have left.
     n_sent: AtomicU64,
+}
+
+/// Half bars, by which an automated morph is looked at: in the middle of each bar, so that the pattern is there at the next bar line, at
+/// home and in a render alike. Looked at in every block, it would have the worker begin anew before it has ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct MorphClock {
+    /// Half bars since the song's start, while the transport rolls.
+    half: Option<i64>,
+    /// [`Generations::progression`](crate::params::Generations), which tells of a loaded state.
+    generation: u32,
+}
+
+impl MorphClock {
+    /// Whether the morph is to be looked at in a block that begins at `position`. Audio thread.
+    fn is_due(&mut self, rolling: bool, position: Ticks, meter: TimeSignature, generation: u32) -> bool {
+        let half = position.0.div_euclid((meter.bar().0 / 2).max(1));
+        let before = std::mem::replace(self, Self { half: rolling.then_some(half), generation });
+        let goes_on = rolling && before.generation == generation;
+        match before.half {
+            Some(before) if goes_on && half == before => false,
+            Some(before) if goes_on && half == before + 1 => half.rem_euclid(2) == 1,
+            _ => true,
+        }
+    }
 }
 
 impl Shared {
@@ -90,7 +115,6 @@ impl Shared {
     }
 
     /// The host's meter and tempo.
-    #[cfg(feature = "editor")]
     fn meter(&self) -> (TimeSignature, Tempo) {
         let [denominator, numerator, ..] = self.meter.load(Ordering::Relaxed).to_le_bytes();
         let meter = TimeSignature::new(numerator.into(), denominator.into()).unwrap_or_default();
@@ -102,7 +126,7 @@ impl Shared {
     /// # Realtime safety
     /// Audio thread: yes, atomic loads.
     fn structure(&self) -> StructureKnobs {
-        self.params.structure(self.port.heard())
+        self.params.structure(self.port.heard(), self.port.morph())
     }
 }
 
@@ -111,6 +135,7 @@ struct Source {
     shared: Arc<Shared>,
     /// The loaded pattern, unpacked, and the count of the load that it came with.
     unpacked: Option<(u64, Option<Arc<Pattern>>)>,
+    recorder: Recorder,
 }
 
 impl Source {
@@ -123,6 +148,7 @@ impl Source {
         let mut spec = PatternSpec {
             seed: knobs.seed,
             take: knobs.take,
+            morph: Morph::from_steps(knobs.seed_b, knobs.morph_steps),
             variation: f32::from_bits(knobs.variation_bits),
             span: self.shared.params.length.value().span(),
             progression,
@@ -146,6 +172,11 @@ impl Source {
 
 impl PatternSource for Source {
     fn key(&mut self) -> u64 {
+        while let Some(event) = self.shared.port.captured.pop() {
+            if let Some(bar) = self.recorder.take(event) {
+                self.shared.params.capture_bar(bar.bar, &bar.notes);
+            }
+        }
         self.shared.structure().key()
     }
 
@@ -226,7 +257,7 @@ impl Default for Barline {
     fn default() -> Self {
         let shared = Arc::new(Shared::new());
         let engine = Engine::global(|| Box::new(Library::new()) as Box<dyn ModelProvider>);
-        let source = Source { shared: Arc::clone(&shared), unpacked: None };
+        let source = Source { shared: Arc::clone(&shared), unpacked: None, recorder: Recorder::default() };
         let registration = Arc::new(engine.register(Arc::clone(&shared.port), Box::new(source)));
         let to_save = (Arc::downgrade(&shared), Arc::downgrade(&registration));
         shared.params.saved.set_pattern_to_save(Box::new(move || {
@@ -239,6 +270,7 @@ impl Default for Barline {
             sample_rate: 48_000.0,
             offline: false,
             panics_seen: 0,
+            morph_clock: MorphClock::default(),
             registration,
             send_fence: None,
         }
@@ -397,6 +429,10 @@ impl Plugin for Barline {
         let offline = self.offline && context.plugin_api() != PluginApi::Vst3;
         let transport = host_transport(context.transport(), offline);
         self.shared.set_meter(transport.meter, transport.tempo);
+        let (playhead, generation) = (self.shared.port.playhead(), self.shared.params.saved.generations().progression);
+        if self.morph_clock.is_due(transport.playing, playhead.position, self.shared.meter().0, generation) {
+            self.shared.port.set_morph(self.shared.params.morph_steps());
+        }
         let panics = self.shared.panics.load(Ordering::Relaxed);
         if panics != self.panics_seen {
             self.panics_seen = panics;
@@ -445,3 +481,22 @@ impl Vst3Plugin for Barline {
 
 nice_export_clap!(Barline);
 nice_export_vst3!(Barline);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_automated_morph_is_looked_at_once_a_bar_in_its_middle() {
+        let mut clock = MorphClock::default();
+        let mut due =
+            |rolling, position, generation| clock.is_due(rolling, Ticks(position), TimeSignature::default(), generation);
+        // Stopped: always. Rolling: at the start, then in the middles, whatever the blocks.
+        assert!(due(false, 700, 0) && due(false, 700, 0) && due(true, 700, 0));
+        let looked: Vec<i64> = (0..50).map(|i| 800 + i * 230).filter(|position| due(true, *position, 0)).collect();
+        assert_eq!(looked, [1030, 3100, 4940, 6780, 8850, 10_690]);
+        // At a jump, and when a state is loaded.
+        assert!(due(true, 90_000, 0) && !due(true, 90_100, 0) && due(true, 90_200, 1) && !due(true, 90_300, 1));
+        assert!(due(false, 90_300, 1) && due(true, 90_300, 1));
+    }
+}

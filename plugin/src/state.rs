@@ -7,17 +7,21 @@
 
 use crate::{
     generate::{
-        Given, Lock, ModelId, Pattern, PatternSpec, Retake, Span,
+        Given, GivenPart, Lock, ModelId, Pattern, PatternSpec, Retake, Span,
         pattern::{MAX_PATTERN_BARS, MAX_TAKES},
         structure_key,
     },
     music::{
         chord::{Progression, ProgressionError},
+        note::Note,
         roll::{LogitRoll, RollError, RollLayout},
+        smf::{SmfError, Song},
+        time::{Ticks, TimeSignature},
     },
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use serde::{Deserialize, Serialize};
+use std::path::Path;
 
 /// The version of the document that this program writes, and the newest that it reads.
 pub const STATE_VERSION: u32 = 1;
@@ -26,6 +30,12 @@ pub const DEFAULT_PROGRESSION: &str = "C | Am | F | G";
 /// The model of a new instance.
 pub const DEFAULT_MODEL: &str = "melody";
 
+/// Where a captured track is from.
+pub const CAPTURED: &str = "captured";
+/// The lane that plays drums.
+const DRUM_LANE: u8 = 0;
+/// Sixteenths of a bar as the networks know it.
+const STEPS_PER_BAR: u8 = 16;
 /// Longest progression text, in bytes.
 const MAX_TEXT: usize = 4096;
 /// Longest model id, in bytes.
@@ -99,6 +109,104 @@ pub struct GivenTrack {
     pub source: String,
     /// Its bars, a loop.
     pub music: Given,
+}
+
+/// A MIDI file that cannot be the given track.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum GivenFileError {
+    /// It cannot be read.
+    #[error("`{file}` cannot be read: {source}")]
+    Read {
+        /// Its name.
+        file: String,
+        /// Why.
+        source: SmfError,
+    },
+    /// It has no notes for the lane.
+    #[error("`{file}` has no {what}")]
+    NoNotes {
+        /// Its name.
+        file: String,
+        /// What was looked for.
+        what: &'static str,
+    },
+    /// It is not in 4/4, which is all that the networks know.
+    #[error("`{file}` is in {meter}; the band plays in 4/4")]
+    Meter {
+        /// Its name.
+        file: String,
+        /// The first other meter.
+        meter: TimeSignature,
+    },
+}
+
+impl GivenTrack {
+    /// The first track with notes of a MIDI file (of those on the drum channel for the first lane, of the others for the others), as a
+    /// loop of one, two, or four times as many bars, 32 at most. Notes go to the nearest sixteenth.
+    ///
+    /// # Errors
+    /// [`GivenFileError`].
+    pub fn from_file(path: &Path, lane: u8) -> Result<Self, GivenFileError> {
+        let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        match Song::read(path) {
+            Ok(song) => Self::from_song(&song, file, lane),
+            Err(source) => Err(GivenFileError::Read { file, source }),
+        }
+    }
+
+    fn from_song(song: &Song, file: String, lane: u8) -> Result<Self, GivenFileError> {
+        let common = TimeSignature::default();
+        if let Some((_, meter)) = song.meters.iter().find(|(_, meter)| meter.bar() != common.bar()) {
+            return Err(GivenFileError::Meter { file, meter: *meter });
+        }
+        let drums = lane == DRUM_LANE;
+        let track = song.tracks.iter().find(|track| !track.notes.is_empty() && track.is_drums() == drums);
+        let Some(track) = track else {
+            let what = if drums { "drums (notes on channel 10)" } else { "notes but drums" };
+            return Err(GivenFileError::NoNotes { file, what });
+        };
+        let n_all = track.n_bars(common.bar());
+        let n_bars = if n_all <= 2 { n_all } else { n_all.next_multiple_of(4) }.min(MAX_PATTERN_BARS);
+        let part = GivenPart { track_idx: lane.into(), drums, notes: &track.notes };
+        let name = if track.name.is_empty() { String::new() } else { format!(", {}", track.name) };
+        let cut = if n_all > n_bars { format!(", bars 1 to {n_bars} of {n_all}") } else { String::new() };
+        let mut source = format!("{file}{name}{cut}");
+        source.truncate(source.floor_char_boundary(MAX_SOURCE));
+        Ok(Self { lane, source, music: Given::from_parts(&[part], STEPS_PER_BAR, n_bars).0 })
+    }
+
+    /// A captured loop of `n_bars` with what was played in a bar of the song, `notes` from its start, in its place: `before` with that
+    /// bar, if it is the same loop, else a new one. A bar without notes is silence where nothing was captured yet, but no beginning of a
+    /// loop; and it leaves what was captured: a hand that rests, or a song that is played again, would wipe out the loop.
+    #[must_use]
+    pub fn captured(before: Option<&Self>, lane: u8, n_bars: u32, song_bar: i64, notes: &[Note]) -> Option<Self> {
+        let is_same_loop =
+            |given: &&Self| given.source == CAPTURED && given.lane == lane && u32::try_from(given.music.n_bars()) == Ok(n_bars);
+        let music = before.filter(is_same_loop).map(|given| given.music.clone());
+        let mut music = music.or_else(|| (!notes.is_empty()).then(|| Given::default().resized(n_bars)))?;
+        let bar = song_bar.rem_euclid(i64::from(n_bars.max(1)));
+        let is_there = music.bars_of(lane.into()).checked_shr(u32::try_from(bar).ok()?).unwrap_or(0) & 1 == 1;
+        if notes.is_empty() && is_there {
+            return before.cloned();
+        }
+        let first = bar * TimeSignature::default().bar().0;
+        let notes: Vec<Note> = notes.iter().map(|note| Note { onset: Ticks(note.onset.0 + first), ..*note }).collect();
+        let part = GivenPart { track_idx: lane.into(), drums: lane == DRUM_LANE, notes: &notes };
+        music.replace_bar(usize::try_from(bar).ok()?, &Given::from_parts(&[part], STEPS_PER_BAR, n_bars).0);
+        Some(Self { lane, source: CAPTURED.into(), music })
+    }
+
+    /// Bars until it repeats.
+    #[must_use]
+    pub fn n_bars(&self) -> usize {
+        self.music.n_bars()
+    }
+
+    /// Its notes.
+    #[must_use]
+    pub fn n_notes(&self) -> usize {
+        self.music.n_notes()
+    }
 }
 
 /// A saved document that is not taken.
@@ -361,8 +469,9 @@ mod tests {
     use crate::{
         generate::{Morph, Retake},
         music::{
-            note::Pitch,
+            note::{Channel, Pitch, tests::note},
             roll::{TrackKind, TrackLayout},
+            smf::SongTrack,
         },
     };
 
@@ -416,6 +525,60 @@ mod tests {
         let read = Document::from_json(&json).unwrap();
         assert_eq!(read, document());
         assert_eq!(read.pattern.unwrap().unpack(11).unwrap(), pattern());
+    }
+
+    #[test]
+    fn what_was_rerolled_locked_and_given_survives_json() {
+        let given = GivenTrack::captured(None, 3, 8, 13, &[note(0, 300, 60), note(1700, 300, 67)]).unwrap();
+        assert_eq!((given.n_bars(), given.n_notes(), given.music.bars_of(3)), (8, 2, 0b10_0000));
+        let locks = vec![TakenLock { base: u64::MAX - 3, after: 1, music: given.music.clone().kept(0b1000, 0b10_0000) }];
+        let takes = vec![Retake { tracks: 3, bars: 9, take: 1001 }];
+        let settings = Settings { takes, locks, given: Some(given), ..document().settings };
+        let saved = Document { settings: settings.clone(), ..document() };
+        let json = serde_json::to_string(&saved).unwrap();
+        assert_eq!(Document::from_json(&json).unwrap(), saved);
+        // Where nothing of it is, a document is as it ever was.
+        let json = r#"{"progression":"C","model":"melody","primer":[]}"#;
+        let plain: Settings = serde_json::from_str(json).unwrap();
+        assert_eq!(serde_json::to_string(&plain).unwrap(), json);
+        // Lists that no editor makes are refused.
+        let refused = |change: &dyn Fn(&mut Settings)| {
+            let mut settings = settings.clone();
+            change(&mut settings);
+            let json = serde_json::to_string(&Document { settings, ..document() }).unwrap();
+            assert!(matches!(Document::from_json(&json), Err(StateError::TooLong { .. })), "{json}");
+        };
+        refused(&|s| s.takes = vec![s.takes[0]; 65]);
+        refused(&|s| s.locks = vec![s.locks[0].clone(); 66]);
+        refused(&|s| s.locks[0].music = std::mem::take(&mut s.locks[0].music).resized(33));
+        refused(&|s| s.given.iter_mut().for_each(|given| given.music = given.music.repeated(40)));
+        refused(&|s| s.given.iter_mut().for_each(|given| given.source = "x".repeat(300)));
+    }
+
+    #[test]
+    fn a_song_becomes_the_given_track_or_says_why_not() {
+        let track = |channel, name: &str, bars: i64| SongTrack {
+            name: name.into(),
+            channel: Channel::new(channel).unwrap(),
+            program: None,
+            notes: (0..bars).map(|bar| note(bar * 1920 + 250, 100, 45)).collect(),
+        };
+        let song = |tracks| Song { tracks, ..Song::default() };
+        let of = |song: &Song, lane| GivenTrack::from_song(song, "tune.mid".into(), lane);
+        let both = song(vec![track(9, "Kit", 2), track(2, "", 0), track(3, "Low", 41)]);
+        let drums = of(&both, 0).unwrap();
+        assert_eq!((drums.source.as_str(), drums.n_bars(), drums.n_notes()), ("tune.mid, Kit", 2, 2));
+        assert!(drums.music.has(0, TrackKind::Onsets, 1));
+        let bass = of(&both, 1).unwrap();
+        assert_eq!((bass.source.as_str(), bass.n_bars(), bass.n_notes()), ("tune.mid, Low, bars 1 to 32 of 41", 32, 32));
+        assert_eq!(of(&song(vec![track(0, "", 5)]), 4).unwrap().n_bars(), 8);
+        let error = |song: &Song, lane| of(song, lane).unwrap_err().to_string();
+        assert_eq!(error(&song(vec![track(9, "Kit", 2)]), 1), "`tune.mid` has no notes but drums");
+        assert_eq!(error(&song(vec![track(1, "", 0)]), 0), "`tune.mid` has no drums (notes on channel 10)");
+        let waltz = Song { meters: vec![(Ticks(0), TimeSignature::new(7, 8).unwrap())], ..both };
+        assert_eq!(error(&waltz, 1), "`tune.mid` is in 7/8; the band plays in 4/4");
+        let missing = GivenTrack::from_file(Path::new("no/such/tune.mid"), 1).unwrap_err();
+        assert!(matches!(missing, GivenFileError::Read { source: SmfError::File(_), .. }), "{missing}");
     }
 
     #[test]

@@ -185,7 +185,10 @@ impl ViewModel {
     /// Takes in how things are now.
     pub fn update(&mut self, instance: &Instance, status: &Status) {
         let playhead = instance.port.playhead();
-        let is_current = status.pattern.as_ref().is_some_and(|p| p.key == instance.params.structure(instance.port.heard()).key());
+        let is_current = status
+            .pattern
+            .as_ref()
+            .is_some_and(|p| p.key == instance.params.structure(instance.port.heard(), instance.port.morph()).key());
         self.readiness = readiness(status, &playhead, is_current, instance.params.bypass.value());
         self.is_moving = playhead.playing || self.readiness.tone == Tone::Busy;
         self.engine = engine(status);

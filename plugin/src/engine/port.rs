@@ -1,7 +1,8 @@
-//! What the audio thread and the worker share: two bounded queues and a handful of atomics. Nothing here locks, waits or frees.
+//! What the audio thread and the worker share: three bounded queues and a handful of atomics. Nothing here locks, waits or frees.
 //!
 //! One [`Port`] belongs to one instance of the plugin, in an `Arc` that the instance, its player and the engine hold.
 
+use super::capture::Captured;
 use crate::{
     generate::Pattern,
     music::{chord::Chord, time::Ticks},
@@ -13,6 +14,8 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
 pub const MAX_INCOMING: usize = 8;
 /// Patterns on their way back, at most.
 pub const MAX_RETIRED: usize = 16;
+/// Captured events on their way to the worker, at most: some seconds of a storm.
+pub const MAX_CAPTURED: usize = 1024;
 
 /// When a pattern with another key replaces the one that plays. While stopped every pattern is taken over at once, and so is one
 /// with the key that plays already (the next window of an endless pattern).
@@ -59,12 +62,15 @@ pub struct Port {
     pub incoming: ArrayQueue<Box<Delivery>>,
     /// Player to worker, to be dropped there.
     pub retired: ArrayQueue<Box<Delivery>>,
+    /// Player to worker: what is played at the input.
+    pub captured: ArrayQueue<Captured>,
     position: AtomicI64,
     bar: AtomicI64,
     playing: AtomicBool,
     key: AtomicU64,
     offline: AtomicBool,
     heard: AtomicU32,
+    morph: AtomicU32,
     late: AtomicU64,
     dropped: AtomicU64,
 }
@@ -82,12 +88,14 @@ impl Port {
         Self {
             incoming: ArrayQueue::new(MAX_INCOMING),
             retired: ArrayQueue::new(MAX_RETIRED),
+            captured: ArrayQueue::new(MAX_CAPTURED),
             position: AtomicI64::new(0),
             bar: AtomicI64::new(0),
             playing: AtomicBool::new(false),
             key: AtomicU64::new(0),
             offline: AtomicBool::new(false),
             heard: AtomicU32::new(0),
+            morph: AtomicU32::new(0),
             late: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
         }
@@ -123,6 +131,17 @@ impl Port {
     /// Publishes the chord heard.
     pub fn set_heard(&self, chord: Option<Chord>) {
         self.heard.store(chord.map_or(0, |c| c.code()), Ordering::Relaxed);
+    }
+
+    /// The morph that counts while the transport rolls, in steps; `None` while it stands and the parameter counts as it is.
+    #[must_use]
+    pub fn morph(&self) -> Option<u32> {
+        self.playing.load(Ordering::Relaxed).then(|| self.morph.load(Ordering::Relaxed))
+    }
+
+    /// Publishes the morph that counts.
+    pub fn set_morph(&self, steps: u32) {
+        self.morph.store(steps, Ordering::Relaxed);
     }
 
     /// Steps that sounded nothing because their bar was not there in time, since the port was made.

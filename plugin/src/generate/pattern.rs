@@ -150,6 +150,16 @@ pub struct Morph {
 }
 
 impl Morph {
+    /// Steps in which the plugin goes from one seed to the other.
+    pub const STEPS: u8 = 64;
+
+    /// That many steps on the way to `seed`; `None` where it begins.
+    #[must_use]
+    pub fn from_steps(seed: u32, steps: u32) -> Option<Self> {
+        let steps = u8::try_from(steps).unwrap_or(u8::MAX).min(Self::STEPS);
+        (steps > 0).then(|| Self { seed, amount: f32::from(steps) / f32::from(Self::STEPS) })
+    }
+
     /// Weights of the own and of the other seed's values.
     #[must_use]
     pub fn weights(self) -> (f32, f32) {
@@ -254,6 +264,10 @@ impl Span {
 pub struct StructureKnobs {
     /// The user's seed.
     pub seed: u32,
+    /// The seed on the way to which the noise is; 0 where it is not.
+    pub seed_b: u32,
+    /// How far, in steps of 1 / [`Morph::STEPS`].
+    pub morph_steps: u32,
     /// The take.
     pub take: u32,
     /// Bits of the variation.
@@ -283,6 +297,8 @@ impl StructureKnobs {
     pub fn key(&self) -> u64 {
         let fields = [
             self.seed,
+            self.seed_b,
+            self.morph_steps,
             self.take,
             self.variation_bits,
             self.span,
@@ -293,7 +309,7 @@ impl StructureKnobs {
             u32::from(self.live_chords),
             self.heard,
         ];
-        let mut bytes = [0_u8; 40];
+        let mut bytes = [0_u8; 48];
         for (chunk, field) in bytes.chunks_exact_mut(4).zip(fields) {
             chunk.copy_from_slice(&field.to_le_bytes());
         }
@@ -373,6 +389,8 @@ mod tests {
         let mut keys = [
             StructureKnobs::default(),
             knobs,
+            StructureKnobs { seed_b: 1, ..Default::default() },
+            StructureKnobs { morph_steps: 1, ..Default::default() },
             StructureKnobs { take: 1, ..Default::default() },
             StructureKnobs { variation_bits: 1, ..Default::default() },
             StructureKnobs { span: 1, ..Default::default() },
@@ -388,7 +406,7 @@ mod tests {
         .collect::<Vec<_>>();
         keys.sort_unstable();
         keys.dedup();
-        assert_eq!(keys.len(), 11);
+        assert_eq!(keys.len(), 13);
         assert_eq!(knobs.key(), StructureKnobs { seed: 1, ..Default::default() }.key());
     }
 }

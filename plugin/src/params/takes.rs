@@ -192,6 +192,26 @@ impl BarlineParams {
         self.set_given(Some(given));
     }
 
+    /// Puts what was played in a bar of the song into its place of the captured loop, which thereby becomes the given track (worker
+    /// thread), as [`GivenTrack::captured`] says.
+    pub fn capture_bar(&self, song_bar: i64, notes: &[Note]) {
+        let (lane, n_bars) = (self.given_lane.value().lane_idx(), self.capture_bars.value().n_bars());
+        let mut inner = self.saved.inner.lock();
+        let before = inner.settings.given.clone();
+        let given = GivenTrack::captured(before.as_ref(), lane, n_bars, song_bar, notes);
+        if given.is_none() || before == given {
+            return;
+        }
+        // A loop is one step for undo, however often it goes round.
+        let loop_of = |given: &Option<GivenTrack>| given.as_ref().map(|g| (g.source.clone(), g.lane, g.n_bars()));
+        if loop_of(&before) != loop_of(&given) {
+            let step = Step { given: Some(before.clone()), ..Step::new(&inner.settings) };
+            inner.history.remember(step);
+        }
+        inner.settings.given = given;
+        self.saved.count_takes();
+    }
+
     /// Takes the given track away.
     pub fn clear_given(&self) {
         self.set_given(None);
@@ -289,7 +309,7 @@ mod tests {
     use crate::{
         generate::{ModelId, PatternSpec, Span},
         music::{
-            note::Pitch,
+            note::{Pitch, tests::note},
             roll::{LogitRoll, RollLayout, TrackLayout},
         },
         player::render,
@@ -448,6 +468,32 @@ mod tests {
         let cells = crate::generate::given::tests::rolled(&music, &layout, 4);
         pattern.roll = LogitRoll::from_cells(layout, 4, cells.into()).unwrap();
         assert_eq!(render(&pattern, &wild, TimeSignature::default(), 4), before);
+    }
+
+    #[test]
+    fn captured_bars_fill_a_loop_that_goes_round() {
+        let params = BarlineParams::default();
+        let counts = || params.saved.generations().takes;
+        params.capture_bar(4, &[]);
+        assert_eq!((params.saved.given(), counts()), (None, 0));
+        params.capture_bar(6, &[note(130, 200, 50), note(1800, 500, 52)]);
+        params.capture_bar(7, &[note(-120, 500, 52)]);
+        let given = params.saved.given().unwrap();
+        // Four bars, of which two were heard; a note goes on over the bar line.
+        assert_eq!((given.lane, given.n_bars(), given.music.bars_of(2), given.n_notes()), (2, 4, 0b1100, 2));
+        assert_eq!(counts(), 2);
+        // Played alike nothing changes; played otherwise the bar is another.
+        params.capture_bar(10, &[note(130, 200, 50), note(1800, 500, 52)]);
+        assert_eq!(counts(), 2);
+        params.capture_bar(14, &[note(130, 200, 51)]);
+        // A rest is silence where nothing was, and leaves what was.
+        params.capture_bar(15, &[]);
+        params.capture_bar(17, &[]);
+        let given = params.saved.given().unwrap();
+        assert_eq!((given.music.bars_of(2), given.n_notes(), counts()), (0b1110, 1, 4));
+        // The whole loop is one step.
+        params.undo();
+        assert_eq!((params.saved.given(), params.saved.can_undo()), (None, false));
     }
 
     #[test]

@@ -50,6 +50,8 @@ pub struct Knobs {
     pub muted: bool,
     /// Incoming notes are passed on.
     pub thru: bool,
+    /// Incoming notes are captured while the transport rolls.
+    pub capture: bool,
 }
 
 /// What the parameters of one lane say. All that is relative adds to the same knob of all lanes.
@@ -98,6 +100,7 @@ impl Default for Knobs {
             chord_velocity: 72,
             muted: false,
             thru: false,
+            capture: false,
         }
     }
 }

@@ -167,6 +167,7 @@ pub fn random_knobs(rng: &mut Rng) -> Knobs {
         chord_velocity: 61,
         muted: false,
         thru: false,
+        capture: false,
     }
 }
 

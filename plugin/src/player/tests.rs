@@ -98,7 +98,7 @@ impl Host {
     fn with_player(player: Player) -> Self {
         Self {
             listener: Listener {
-                got: Vec::with_capacity(1 << 16),
+                got: Vec::with_capacity(1 << 18),
                 sounding: HashSet::with_capacity(4096),
                 ..Listener::default()
             },
@@ -685,6 +685,66 @@ fn notes_pass_through_in_order_and_only_if_asked() {
 }
 
 #[test]
+fn captured_input_has_its_place_in_the_song_whatever_the_blocks() {
+    // Two passes of a loop of two bars, 96,000 samples each; keys at samples from the start, some at the bar lines.
+    let keys = [(0, 60, true), (23_999, 60, false), (95_990, 61, true), (96_000, 62, true), (100_777, 61, false)];
+    let later = [(150_001, 62, false), (191_999, 63, true), (192_000, 64, true), (300_000, 63, false)];
+    let play = |n_samples: u32, splits: bool| {
+        // At the clock's own pace: a render captures nothing.
+        let mut host = Host::with_player(Player::with_clock(test_clock()));
+        host.deliver(music(4), Takeover::BarLine);
+        (host.knobs.capture, host.splits, host.looping) = (true, splits, Some((0.0, 8.0)));
+        let mut keys = keys.iter().chain(&later).peekable();
+        let mut got = Vec::new();
+        let mut now = 0;
+        while now < 384_000 {
+            let pass = 192_000 - now % 192_000;
+            let n = n_samples.min(384_000 - now).min(if splits { pass } else { n_samples });
+            while let Some((at, number, on)) = keys.next_if(|(at, ..)| *at < now + n) {
+                let kind = if *on { EventKind::On(Velocity::clamped(50)) } else { EventKind::Off };
+                let pitch = Pitch::new(*number).unwrap();
+                let input = NoteInput { offset_samples: at - now, channel: Channel::default(), pitch, kind };
+                host.player.input(input, &host.port);
+            }
+            host.block(n);
+            now += n;
+            TIME.set(TIME.get() + Duration::from_secs_f64(f64::from(n) / f64::from(RATE)));
+            while let Some(event) = host.port.captured.pop() {
+                got.push((event.at.0, event.kind));
+            }
+        }
+        host.stop();
+        got.extend(std::iter::from_fn(|| host.port.captured.pop()).map(|event| (event.at.0, event.kind)));
+        got
+    };
+    use crate::engine::CapturedKind::{Bar, Begin, End, Off, On};
+    let pitch = |number| Pitch::new(number).unwrap();
+    let want = [
+        (0, Begin),
+        (0, On(pitch(60))),
+        (479, Off(pitch(60))),
+        (1919, On(pitch(61))),
+        (1920, Bar),
+        (1920, On(pitch(62))),
+        (2015, Off(pitch(61))),
+        (3000, Off(pitch(62))),
+        (3839, On(pitch(63))),
+        (3840, End),
+        (0, Begin),
+        (0, On(pitch(64))),
+        (1920, Bar),
+        (2160, Off(pitch(63))),
+        (3840, End),
+    ];
+    for (n_samples, splits) in [(512, true), (512, false), (64, false), (8192, false), (8192, true), (1, true)] {
+        // A block shorter than a tick has no tick of its own: what falls into it has the next one.
+        let got = play(n_samples, splits);
+        let is_near = |(a, b): (&(i64, _), &(i64, _))| a.1 == b.1 && (a.0 == b.0 || n_samples < 50 && a.0 == b.0 + 1);
+        assert!(got.len() == want.len() && got.iter().zip(&want).all(is_near), "blocks of {n_samples}, splits {splits}: {got:?}");
+    }
+}
+
+#[test]
 fn held_keys_are_heard_as_a_chord() {
     let mut host = Host::new();
     for number in [57, 60, 64] {
@@ -756,6 +816,7 @@ fn random_script(seed: u64) {
         host.samples = transport_samples(host.beats, host.tempo);
         host.splits = rng.chance(50);
         let has_input = rng.chance(30);
+        let mut captured = Vec::new();
         for _ in 0..40 {
             match rng.below(24) {
                 0 => host.playing = !host.playing,
@@ -769,7 +830,10 @@ fn random_script(seed: u64) {
                 3 => host.tempo(rng.pick(&[20.0, 60.0, 97.3, 120.0, 240.0, 1000.0])),
                 4 => host.says_tempo = rng.pick(&[None, Some(f64::NAN), Some(0.0), Some(1e9), Some(-5.0), Some(120.0)]),
                 5 => host.meter = rng.pick(&[(4, 4), (3, 4), (7, 8), (5, 32), (1, 64), (0, 0), (-3, 5)]),
-                6 | 7 => host.knobs = Knobs { muted: rng.chance(10), thru: rng.chance(50), ..random_knobs(&mut rng) },
+                6 | 7 => {
+                    let (muted, thru, capture) = (rng.chance(10), rng.chance(50), rng.chance(50));
+                    host.knobs = Knobs { muted, thru, capture, ..random_knobs(&mut rng) };
+                }
                 8..=10 => {
                     let pattern = random_pattern(&mut rng);
                     let takeover = rng.pick(&[Takeover::BarLine, Takeover::NextStep]);
@@ -820,7 +884,9 @@ fn random_script(seed: u64) {
                 }
             }
             TIME.set(TIME.get() + Duration::from_millis(rng.below(30)));
+            captured.extend(std::iter::from_fn(|| host.port.captured.pop()));
         }
+        check_captured(&captured);
         host.listener.refuses = 0;
         // What is passed through while stopped sounds until its own end, or a reset.
         host.player.reset();
@@ -829,6 +895,20 @@ fn random_script(seed: u64) {
         assert!(host.player.held.is_silent() && host.player.sequencer.is_silent());
     }));
     assert!(named.is_ok(), "script {seed} failed: see above");
+}
+
+/// Every capture begins before anything in it and ends, and time goes on within it.
+fn check_captured(events: &[crate::engine::Captured]) {
+    use crate::engine::CapturedKind::{Begin, End};
+    let mut since = None;
+    for event in events {
+        match (event.kind, since) {
+            (Begin, None) => (),
+            (Begin, Some(_)) | (_, None) => panic!("{event:?} in {events:?}"),
+            (_, Some(at)) => assert!(event.at >= at, "{event:?} after {at:?}"),
+        }
+        since = (event.kind != End).then_some(event.at);
+    }
 }
 
 #[test]

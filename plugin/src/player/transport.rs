@@ -312,6 +312,19 @@ impl Clock {
         clamped_offset(line.sample_of(tick) - line.elapsed, self.block.n_samples)
     }
 
+    /// Whether the last segment given was the block's last.
+    #[must_use]
+    pub fn is_last_segment(&self) -> bool {
+        self.block.done
+    }
+
+    /// The song position at a sample offset, by the last segment.
+    #[must_use]
+    pub fn tick_at(&self, offset_samples: u32) -> Ticks {
+        let beats = self.line.as_ref().map(|line| line.beats_at(line.elapsed.saturating_add(offset_samples.into())));
+        beats.map_or(self.position, |beats| Ticks(floor(ticks_of(beats) + TIE)))
+    }
+
     /// Ends the block.
     pub fn end(&mut self) {
         if let Some(line) = &mut self.line {
