@@ -8,9 +8,9 @@ use barline::{
     generate::{ModelId, Pattern, PatternSpec, Retake, Span},
     music::{
         noise::{Address, Purpose},
-        note::Pitch,
+        note::{Channel, Note, Pitch, Velocity},
         roll::{LogitRoll, RollLayout, TrackKind, TrackLayout},
-        smf::Song,
+        smf::{Song, SongTrack},
         time::{Tempo, Ticks, TimeSignature},
     },
     params::{BarlineParams, Length},
@@ -473,6 +473,40 @@ fn bars_and_lanes_are_written_anew_locked_and_undone() {
     assert_eq!((harness.state().params.seed.value(), retaken(&harness).len()), (seed, 2));
     click(&mut harness, "Re-roll all");
     assert_eq!(retaken(&harness), [(Retake::ALL_TRACKS, Retake::ALL_BARS)]);
+    gestures(&harness);
+}
+
+#[test]
+fn a_midi_file_is_opened_and_taken_away_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let music = folder.path().join("music");
+    std::fs::create_dir(&music).unwrap();
+    let note = |step: i64, number| Note {
+        onset: Ticks(step * 120),
+        duration: Ticks(240),
+        channel: Channel::default(),
+        pitch: Pitch::new(number).unwrap(),
+        velocity: Velocity::clamped(90),
+    };
+    let notes = vec![note(0, 60), note(5, 64), note(70, 67)];
+    let track = SongTrack { name: "Tune".into(), channel: Channel::default(), program: None, notes };
+    let song = Song { tracks: vec![track], length: Ticks(8 * 1920), ..Song::default() };
+    std::fs::write(music.join("tune.mid"), song.to_bytes().unwrap()).unwrap();
+    std::fs::write(music.join("broken.mid"), "no music").unwrap();
+    let mut harness = open_in(folder.path());
+    let given = |harness: &Harness<'_, Stage>| harness.state().params.saved.given();
+    click(&mut harness, "Open .mid");
+    click(&mut harness, "broken.mid");
+    assert!(given(&harness).is_none());
+    assert!(harness.query_by_label_contains("`broken.mid`").is_some(), "the error names the file");
+    click(&mut harness, "Open .mid");
+    click(&mut harness, "tune.mid");
+    assert_eq!(given(&harness).map(|given| given.n_notes()), Some(3));
+    assert!(harness.query_by_label_contains("tune.mid, Tune: 3 notes").is_some());
+    click(&mut harness, "Clear");
+    assert!(given(&harness).is_none());
+    click(&mut harness, "Undo");
+    assert!(given(&harness).is_some());
     gestures(&harness);
 }
 

@@ -4,6 +4,7 @@
 mod camera;
 mod controls;
 mod explain;
+mod given;
 mod harmony;
 mod hint;
 mod lanes;
@@ -26,6 +27,7 @@ use crate::{
     params::{BarlineParams, ChordSource},
 };
 use egui::{Align, Button, CentralPanel, Color32, Event, Key, Layout, Modifiers, Panel, RichText, Role, Ui, WidgetInfo};
+use given::Given;
 use learning::Learning;
 use nice_plug::{
     context::gui::GuiContext,
@@ -48,11 +50,11 @@ use strips::Change;
 use takeaway::TakeAway;
 use theme::Palette;
 pub use view_model::ModelChoice;
-use view_model::{Tone, ViewModel};
+use view_model::ViewModel;
 use widgets::NOTE_SIZE;
 
 /// Size of the page before it is changed, and the least one, in logical points.
-const SIZE: LogicalSize<f32> = LogicalSize { width: 1060.0, height: 820.0 };
+const SIZE: LogicalSize<f32> = LogicalSize { width: 1060.0, height: 850.0 };
 const MIN_SIZE: LogicalSize<f32> = LogicalSize { width: 960.0, height: 700.0 };
 /// Time without a change of the window's size after which it is remembered.
 const SETTLED: Duration = Duration::from_secs(1);
@@ -108,6 +110,7 @@ pub struct Page {
     changed: Option<Instant>,
     take_away: TakeAway,
     learning: Learning,
+    given: Given,
     /// The progression while it is typed and cannot be read, or has the focus.
     draft: Option<String>,
     /// Why the last re-roll or lock was not done.
@@ -154,7 +157,19 @@ impl Page {
         let (view, roll) = (ViewModel::default(), Roll::default());
         let preferences = Preferences::load(instance.preferences.as_deref());
         let (take_away, learning) = (TakeAway::default(), Learning::default());
-        Self { instance, gui: None, view, roll, preferences, changed: None, take_away, learning, draft: None, refused: None }
+        Self {
+            instance,
+            gui: None,
+            view,
+            roll,
+            preferences,
+            changed: None,
+            take_away,
+            learning,
+            given: Given::default(),
+            draft: None,
+            refused: None,
+        }
     }
 
     /// Prepares for a window.
@@ -348,16 +363,22 @@ impl Page {
                 self.progression(ui, setter);
             }
         });
-        let (text, tone) = match &self.view.progression_error {
-            Some(error) => (error.as_str(), Tone::Bad),
-            None => {
-                ("One or two chords per bar, bars divided by \u{201c}|\u{201d}; N.C. is no chord, % repeats a bar.", Tone::Plain)
+        if let Some(error) = &self.view.progression_error {
+            ui.horizontal(|ui| {
+                widgets::label(ui, "");
+                ui.label(RichText::new(error).size(NOTE_SIZE).color(palette.bad));
+            });
+        }
+        // A model of one track has nothing that could accompany.
+        if self.view.lanes.len() > 1 {
+            let is_changed = ui.horizontal(|ui| {
+                widgets::label(ui, "Accompany");
+                self.given.show(ui, &self.instance.params, setter, self.instance.music.as_deref())
+            });
+            if is_changed.inner {
+                self.settings_changed(setter);
             }
-        };
-        ui.horizontal(|ui| {
-            widgets::label(ui, "");
-            ui.label(RichText::new(text).size(NOTE_SIZE).color(Palette::of(ui).tone(tone)));
-        });
+        }
     }
 
     fn model_choice(&mut self, ui: &mut Ui, setter: &ParamSetter) {

@@ -29,6 +29,8 @@ pub fn show(ui: &mut Ui, params: &BarlineParams, setter: &ParamSetter) {
                 set(&params.take, (params.take.unmodulated_plain_value() + 1) % (MAX_TAKE + 1), setter);
             }
         });
+        slider_row(pattern, &params.seed_b, setter, "The other seed, to which Morph leads.");
+        slider_row(pattern, &params.morph, setter, "0 %: Seed; 100 %: Seed B; between them the ideas go over into each other.");
         choice_row(pattern, &params.length, setter);
         slider_row(pattern, &params.variation, setter, "How far ideas lie apart; 0 is always the likeliest idea.");
         slider_row(pattern, &params.temperature, setter, "0: the likeliest notes; 1: as the model was tuned; more: surprises.");

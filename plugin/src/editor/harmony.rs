@@ -21,6 +21,8 @@ pub fn progression(ui: &mut Ui, saved: &Saved, draft: &mut Option<String>) -> Op
         TextEdit::singleline(&mut text).desired_width(f32::INFINITY).font(TextStyle::Monospace).hint_text("C | Am | F | G");
     let response = ui.add(edit);
     response.widget_info(|| WidgetInfo::labeled(Role::TextInput, true, "Progression"));
+    let response = response
+        .on_hover_text("One or two chords per bar, bars divided by \u{201c}|\u{201d}; N.C. is no chord, % repeats a bar.");
     if response.changed() {
         *draft = Some(text.clone());
         wanted = Some(text);

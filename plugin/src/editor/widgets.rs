@@ -12,8 +12,7 @@ pub const NOTE_SIZE: f32 = 11.5;
 const LABEL_WIDTH: f32 = 64.0;
 /// Part of the way that a fine drag moves.
 const FINE: f32 = 0.1;
-const SLIDER_KEYS: &str =
-    "Drag; with Shift finely. Double-click for the default, Ctrl+click to type a value, arrow keys for single steps.";
+const SLIDER_KEYS: &str = "Drag; with Shift finely. Double-click for the default, Ctrl+click to type, copy or paste a value, arrow keys for single steps.";
 
 /// A label that keeps the rows of the page in line.
 pub fn label(ui: &mut Ui, text: &str) {
