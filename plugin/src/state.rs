@@ -338,7 +338,9 @@ impl SavedPattern {
         if !(self.temperature_factor > 0.0 && self.temperature_factor <= 100.0) {
             return Err(range("temperature factor"));
         }
-        if !(0.0..=100.0).contains(&self.spec.variation) || self.spec.primer.len() > MAX_STEPS {
+        // What is not finite would be saved as null, and the next project refused.
+        let morphs = self.spec.morph.is_none_or(|m| (0.0..=1.0).contains(&m.amount));
+        if !morphs || !(0.0..=100.0).contains(&self.spec.variation) || self.spec.primer.len() > MAX_STEPS {
             return Err(range("specification"));
         }
         let n_bars = usize::try_from(self.n_bars).map_err(|_| range("length"))?;
@@ -635,6 +637,8 @@ mod tests {
         let shorter = |s: &mut SavedPattern| s.logits = BASE64.encode(miniz_oxide::deflate::compress_to_vec(&[0; 9], 6));
         assert!(matches!(damage(&shorter), LogitsError::Roll(_)));
         assert!(matches!(damage(&|s| s.n_bars = 3), LogitsError::Range { field: "length" }));
+        let morph = |s: &mut SavedPattern| s.spec.morph = Some(Morph { seed: 9, amount: 44.0 });
+        assert!(matches!(damage(&morph), LogitsError::Range { field: "specification" }));
         assert!(matches!(damage(&|s| s.layout.n_steps = 0), LogitsError::Range { .. }));
         assert!(matches!(damage(&|s| s.layout.tracks.clear()), LogitsError::Range { field: "track layout" }));
         assert!(matches!(

@@ -307,6 +307,8 @@ impl Song {
             let Some(channel) = Channel::new(channel) else { continue };
             let program = part.program;
             let notes = part.finish(channel, end);
+            // One that begins where the track ends lasts a tick longer.
+            self.length = notes.iter().map(|n| Ticks(n.onset.0 + n.duration.0)).fold(self.length, Ticks::max);
             if program.is_some() || !notes.is_empty() {
                 self.tracks.push(SongTrack { name: name.clone().unwrap_or_default(), channel, program, notes });
             }
@@ -430,15 +432,15 @@ fn check_chunks(bytes: &[u8]) -> Result<(), SmfError> {
     if !bytes.starts_with(b"MThd") {
         return Err(SmfError::Format("it does not begin with MThd".into()));
     }
-    // -128 frames per second: midly 0.5.3 negates it, which overflows.
-    if bytes.get(12) == Some(&0x80) {
-        return Err(SmfError::Format("it has no such frame rate".into()));
-    }
     let (mut rest, mut track) = (bytes, 0);
     while let Some((head, body)) = rest.split_at_checked(8) {
         let (id, length) = head.split_at(4);
         let length = length.iter().fold(0_usize, |n, b| (n << 8) | usize::from(*b));
         track += usize::from(id == b"MTrk");
+        // -128 frames per second: midly 0.5.3 negates it, which overflows, in any header of the file.
+        if id == b"MThd" && body.get(4) == Some(&0x80) {
+            return Err(SmfError::Format("it has no such frame rate".into()));
+        }
         rest = body.get(length..).ok_or_else(|| SmfError::CutShort { track, missing: length.saturating_sub(body.len()) })?;
     }
     let declared = bytes.get(10..12).map_or(0, |n| n.iter().fold(0_usize, |n, b| (n << 8) | usize::from(*b)));
@@ -619,6 +621,21 @@ mod tests {
         let track = [&[0, 0x80, 50, 0, 0, 0x90, 60, 100, 0, 60, 80, 5, 60, 0, 5, 60, 0, 0, 62, 9, 0, 62, 0][..], &END].concat();
         let song = Song::from_bytes(&file(1, [1, 0xE0], &[&track])).unwrap();
         assert_eq!(shape(&song), [(0, 10, 60), (10, 1, 62)]);
+    }
+
+    #[test]
+    fn a_note_that_begins_where_the_track_ends_lies_within_the_song() {
+        let track = [&[0, 0x90, 60, 100, 30, 60, 0, 9, 64, 80][..], &END].concat();
+        let song = Song::from_bytes(&file(1, [1, 0xE0], &[&track])).unwrap();
+        assert_eq!((shape(&song), song.length), (vec![(0, 30, 60), (39, 1, 64)], Ticks(40)));
+    }
+
+    #[test]
+    fn an_impossible_frame_rate_is_refused_in_every_header() {
+        let track = [&[0, 0x90, 60, 100, 30, 60, 0][..], &END].concat();
+        let (good, bad) = (file(1, [1, 0xE0], &[&track]), file(1, [0x80, 4], &[&track]));
+        assert!(matches!(Song::from_bytes(&bad), Err(SmfError::Format(_))));
+        assert!(matches!(Song::from_bytes(&[good, bad].concat()), Err(SmfError::Format(_))));
     }
 
     #[test]
