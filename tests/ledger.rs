@@ -18,8 +18,12 @@ use std::time::{Duration, Instant};
 
 const RATE: f64 = 48_000.0;
 
-/// Scripts per format. A count, not a time: a loaded machine would run too few to say anything.
+/// Scripts per format. A count, not a time: a loaded machine would run too few to say anything. `cargo xtask soak` runs more.
 const N_SCRIPTS: u64 = 200;
+
+fn n_scripts() -> u64 {
+    std::env::var("BARLINE_HOST_SCRIPTS").map_or(N_SCRIPTS, |text| text.parse().expect("BARLINE_HOST_SCRIPTS is a number"))
+}
 
 /// Where a script is.
 struct Script {
@@ -182,7 +186,8 @@ fn run(host: &mut dyn Host, first_seed: u64) {
     let setups = [("8", "C | Am | F | G"), ("endless", "Dm7 | G7"), ("1", "E"), ("32", "Fm Bb | Eb")];
     let mut tally = Tally { scripts: 0, blocks: 0, notes: 0 };
     let mut seed = first_seed;
-    while tally.scripts < N_SCRIPTS {
+    let n_scripts = n_scripts();
+    while tally.scripts < n_scripts {
         let (length, chords) = setups[(seed % 4) as usize];
         if tally.scripts.is_multiple_of(50) {
             // Small models: a host that goes this fast is kept waiting for every new pattern.

@@ -2,9 +2,12 @@
 
 mod bundle;
 mod demo;
+mod fuzz;
 mod install;
 mod packages;
 mod runtime;
+mod sanitize;
+mod soak;
 mod test;
 mod workspace;
 
@@ -24,6 +27,9 @@ const USAGE: &str = "Usage: cargo xtask <task>
                       time of N instances (50) of a model (band), notes at places never visited,
                       all N playing at once
   test                everything that CI runs
+  sanitize            the core under RealtimeSanitizer and Miri
+  fuzz [SECONDS]      the fuzz targets for so long each (60)
+  soak [N]            N random host scripts over the player (100,000), and N / 100 over each plugin format
   runtime [--gpu]     bring ONNX Runtime by pip or npm to where Barline looks for it (optional)
   packages            check the system packages, and install them on Debian or Ubuntu as root";
 
@@ -47,6 +53,14 @@ fn run() -> Result<()> {
         "install" => no_arguments(&task, &rest).and_then(|()| install::run()),
         "demo" | "measure" => demo::run(&task, &rest),
         "test" => no_arguments(&task, &rest).and_then(|()| test::run()),
+        "sanitize" => no_arguments(&task, &rest).and_then(|()| {
+            test::some(&[("the player under RealtimeSanitizer", &sanitize::real_time), ("the core under Miri", &sanitize::miri)])
+        }),
+        "fuzz" => {
+            let seconds = number(&task, &rest, 60)?;
+            test::some(&[("fuzz targets", &|closing| fuzz::run(seconds, closing))])
+        }
+        "soak" => soak::run(number(&task, &rest, 100_000)?),
         "runtime" => runtime::run(rest),
         "packages" => no_arguments(&task, &rest).and_then(|()| packages::require(packages::EVERYTHING)),
         "help" | "--help" | "-h" => {
@@ -54,6 +68,15 @@ fn run() -> Result<()> {
             Ok(())
         }
         _ => bail!("there is no task `{task}`\n\n{USAGE}"),
+    }
+}
+
+/// The only argument, a number, or what stands for it.
+fn number(task: &str, rest: &[String], default: u32) -> Result<u32> {
+    match rest {
+        [] => Ok(default),
+        [one] => one.parse().map_err(|e| anyhow::anyhow!("`cargo xtask {task}` takes a number, got `{one}`: {e}")),
+        _ => bail!("`cargo xtask {task}` takes one number, got `{}`", rest.join(" ")),
     }
 }
 

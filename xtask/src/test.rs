@@ -1,6 +1,6 @@
 //! `test`: everything that CI runs, in the order of the cheapest answer first. All steps run; the task fails if one did.
 
-use crate::{bundle, packages, workspace};
+use crate::{bundle, fuzz, packages, sanitize, workspace};
 use anyhow::{Context, Result, anyhow, bail};
 use std::{
     fs,
@@ -10,8 +10,10 @@ use std::{
 };
 
 /// What a step came to.
-enum Outcome {
+pub enum Outcome {
+    /// All of it ran.
     Passed,
+    /// It could not run, and why.
     Skipped(String),
 }
 
@@ -40,10 +42,21 @@ impl Report {
         };
         self.lines.push(line);
     }
+
+    fn end(&self) -> Result<()> {
+        println!("\n=== Summary");
+        for line in self.closing.iter().chain(&self.lines) {
+            println!("{line}");
+        }
+        if self.failed.is_empty() { Ok(()) } else { bail!("failed: {}", self.failed.join(", ")) }
+    }
 }
 
 /// The features of every build here but the pure one. One set for all: dependencies are compiled once, tract above all.
-const FEATURES: &str = "cli,standalone";
+pub const FEATURES: &str = "cli,standalone";
+
+/// Time of each fuzz target. `cargo xtask fuzz` takes as long as one likes.
+const FUZZ_SECONDS: u32 = 8;
 
 /// Runs all steps.
 pub fn run() -> Result<()> {
@@ -74,6 +87,9 @@ pub fn run() -> Result<()> {
         runner(workspace::cargo().args(["test", "--package", "barline", "--features", FEATURES]), closing)?;
         runner(workspace::cargo().args(["test", "--package", "xtask"]), closing)
     });
+    report.step("the player under RealtimeSanitizer", sanitize::real_time);
+    report.step("the core under Miri", sanitize::miri);
+    report.step("fuzz targets", |closing| fuzz::run(FUZZ_SECONDS, closing));
     let mut bundled = None;
     report.step("debug bundle with the allocation guard", |_| {
         bundled = Some(bundle::run(vec!["--features".into(), format!("alloc-guard,{FEATURES}")])?);
@@ -102,16 +118,23 @@ pub fn run() -> Result<()> {
         Ok(python) => runner(Command::new(python).args(["-m", "pytest", "-rs", "models"]), closing),
         Err(why) => Ok(Outcome::Skipped(format!("{why:#}"))),
     });
+    report.end()
+}
 
-    println!("\n=== Summary");
-    for line in report.closing.iter().chain(&report.lines) {
-        println!("{line}");
+/// A step: what it adds to the closing lines, and what it came to.
+type Step<'a> = &'a dyn Fn(&mut Vec<String>) -> Result<Outcome>;
+
+/// Runs some steps by themselves.
+pub fn some(steps: &[(&str, Step<'_>)]) -> Result<()> {
+    let mut report = Report::default();
+    for (name, step) in steps {
+        report.step(name, step);
     }
-    if report.failed.is_empty() { Ok(()) } else { bail!("failed: {}", report.failed.join(", ")) }
+    report.end()
 }
 
 /// Runs a test program, passes its output on as it comes, and keeps its closing lines.
-fn runner(command: &mut Command, closing: &mut Vec<String>) -> Result<Outcome> {
+pub fn runner(command: &mut Command, closing: &mut Vec<String>) -> Result<Outcome> {
     let words = workspace::words(command);
     let mut child =
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().with_context(|| format!("cannot run `{words}`"))?;
@@ -139,10 +162,20 @@ fn pass_on(from: impl Read, to: &mut impl Write) -> Result<Vec<String>> {
     Ok(kept)
 }
 
-/// The closing lines of Rust's and pytest's runners, and lines that say what was skipped.
+/// The closing lines of Rust's and pytest's runners and of libFuzzer, and lines that say what was skipped.
 fn is_closing(line: &str) -> bool {
     let pytest = line.starts_with('=') && line.trim_end().ends_with('=') && line.contains(" in ");
-    line.starts_with("test result:") || line.starts_with("SKIPPED") || pytest
+    line.starts_with("test result:")
+        || line.starts_with("SKIPPED")
+        || line.starts_with("stat::number_of_executed_units")
+        || pytest
+}
+
+/// The machine that this runs on, as rustc names it.
+pub fn host_triple() -> Result<String> {
+    let output = Command::new("rustc").arg("-vV").output().context("cannot run rustc")?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    text.lines().find_map(|line| line.strip_prefix("host: ")).map(str::to_owned).context("`rustc -vV` names no host")
 }
 
 /// Packages that the Python checks need; PyTorch is not among them, and what needs it says that it is skipped.

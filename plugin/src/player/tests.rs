@@ -71,6 +71,7 @@ enum Telling {
 }
 
 struct Host {
+    rate: f32,
     listener: Listener,
     player: Player,
     port: Port,
@@ -97,6 +98,7 @@ impl Host {
 
     fn with_player(player: Player) -> Self {
         Self {
+            rate: RATE,
             listener: Listener {
                 got: Vec::with_capacity(1 << 18),
                 sounding: HashSet::with_capacity(4096),
@@ -138,7 +140,7 @@ impl Host {
 
     fn seek(&mut self, beats: f64) {
         self.beats = beats;
-        self.samples = transport_samples(beats, self.tempo);
+        self.samples = samples_at(beats, self.tempo, self.rate);
     }
 
     fn transport(&self) -> HostTransport {
@@ -164,7 +166,7 @@ impl Host {
 
     /// Processes one block, or several if the host cuts it at the loop's end.
     fn block(&mut self, n_samples: u32) {
-        let per_sample = self.tempo / 60.0 / f64::from(RATE);
+        let (rate, per_sample) = (self.rate, self.tempo / 60.0 / f64::from(self.rate));
         let mut left = n_samples;
         while left > 0 {
             let mut n = left;
@@ -178,7 +180,7 @@ impl Host {
             (self.listener.n_samples, self.listener.last_offset) = (n, 0);
             let transport = self.transport();
             let Self { player, listener, port, knobs, wanted, .. } = self;
-            assert_no_alloc(|| player.process(&transport, n, RATE, knobs, &|| *wanted, port, listener));
+            assert_no_alloc(|| in_real_time(|| player.process(&transport, n, rate, knobs, &|| *wanted, port, listener)));
             self.listener.now += u64::from(n);
             if self.playing {
                 self.beats += f64::from(n) * per_sample;
@@ -188,7 +190,7 @@ impl Host {
                     && to_end.is_some_and(|s| s > 0.0)
                 {
                     self.beats = if self.splits { start } else { start + (self.beats - end) % (end - start) };
-                    self.samples = transport_samples(self.beats, self.tempo);
+                    self.samples = samples_at(self.beats, self.tempo, rate);
                 }
             }
         }
@@ -213,9 +215,66 @@ impl Host {
     }
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "small in tests")]
 fn transport_samples(beats: f64, tempo: f64) -> i64 {
-    (beats * 60.0 / tempo * f64::from(RATE)).round() as i64
+    samples_at(beats, tempo, RATE)
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "small in tests")]
+fn samples_at(beats: f64, tempo: f64, rate: f32) -> i64 {
+    (beats * 60.0 / tempo * f64::from(rate)).round() as i64
+}
+
+/// Where RealtimeSanitizer is linked (`cargo xtask test` does so where it can), any allocation, lock or system call in here ends the
+/// process; else it does nothing.
+#[rtsan_standalone::nonblocking]
+fn in_real_time(work: impl FnOnce()) {
+    work();
+}
+
+/// The gate's own test: run by `cargo xtask test` with RealtimeSanitizer linked, where each must end its process.
+#[test]
+#[ignore = "ends the process where RealtimeSanitizer is linked"]
+fn planted_allocation() {
+    in_real_time(|| drop(std::hint::black_box(vec![1_u8; 4096])));
+}
+
+#[test]
+#[ignore = "ends the process where RealtimeSanitizer is linked"]
+fn planted_lock() {
+    // An uncontended lock is an atomic and no violation; one that somebody holds is a system call.
+    let lock = std::sync::Arc::new(std::sync::Mutex::new(()));
+    let theirs = std::sync::Arc::clone(&lock);
+    let (held, is_held) = std::sync::mpsc::channel();
+    let holder = std::thread::spawn(move || {
+        let _guard = theirs.lock();
+        held.send(()).unwrap();
+        std::thread::sleep(Duration::from_millis(200));
+    });
+    is_held.recv().unwrap();
+    in_real_time(|| drop(lock.lock()));
+    holder.join().unwrap();
+}
+
+#[test]
+#[ignore = "ends the process where RealtimeSanitizer is linked"]
+fn planted_file() {
+    in_real_time(|| drop(std::fs::File::open("/")));
+}
+
+/// The allocation guard's own test. The guard aborts, so the test is run once more, in a process of its own.
+#[test]
+#[cfg(not(any(feature = "alloc-guard", miri)))]
+fn the_guard_catches_a_planted_allocation() {
+    const CHILD: &str = "BARLINE_PLANTED";
+    if std::env::var_os(CHILD).is_some() {
+        assert_no_alloc(|| drop(std::hint::black_box(vec![1_u8; 4096])));
+        return;
+    }
+    let mut again = std::process::Command::new(std::env::current_exe().unwrap());
+    let name = "player::tests::the_guard_catches_a_planted_allocation";
+    let output = again.args([name, "--exact", "--nocapture"]).env(CHILD, "1").output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && said.contains("memory allocation of 4096 bytes failed"), "{said}");
 }
 
 fn music(key: u64) -> Pattern {
@@ -776,11 +835,22 @@ fn bypass_reset_and_stop_end_everything_at_once() {
     }
 }
 
+/// Scripts of [`random_scripts_balance`]: what fits into every run. `cargo xtask soak` runs 100,000.
+const N_SCRIPTS: u64 = 2_500;
+
 #[test]
 fn random_scripts_balance() {
-    for seed in 0..2_500 {
-        random_script(seed);
-    }
+    let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().expect("a number"));
+    // Miri is some thousand times slower.
+    let n_scripts = number("BARLINE_SCRIPTS").unwrap_or(if cfg!(miri) { 2 } else { N_SCRIPTS });
+    let first = number("BARLINE_FIRST_SCRIPT").unwrap_or(0);
+    let n_threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let notes: usize = std::thread::scope(|scope| {
+        let share = |start| move || (start..first + n_scripts).step_by(n_threads).map(random_script).sum::<usize>();
+        let threads: Vec<_> = (first..).take(n_threads).map(|start| scope.spawn(share(start))).collect();
+        threads.into_iter().map(|thread| thread.join().expect("a script failed: see above")).sum()
+    });
+    println!("{n_scripts} scripts from {first}, {notes} events, all balanced");
 }
 
 fn random_tracks(rng: &mut Rng) -> Vec<crate::music::roll::TrackLayout> {
@@ -802,23 +872,25 @@ fn random_pattern(rng: &mut Rng) -> Pattern {
     pattern
 }
 
-/// One random life of an instance. Panics, naming the seed, when the notes do not add up.
-fn random_script(seed: u64) {
+/// One random life of an instance. Yields how many events it sent. Panics, naming the seed, when the notes do not add up.
+fn random_script(seed: u64) -> usize {
     let mut rng = Rng(seed);
     let mut host = Host::with_player(Player::with_clock(test_clock()));
+    let mut n_events = 0;
     // A panic inside names what is wrong; this names the script.
     let named = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         if rng.chance(30) {
             host.listener.refuses = rng.pick(&[1, 10, 90]);
             host.listener.rng = Some(Rng(seed));
         }
-        host.beats = rng.pick(&[0.0, 0.0, -0.37, 3.3]);
-        host.samples = transport_samples(host.beats, host.tempo);
+        host.rate = rng.pick(&[22_050.0, 44_100.0, RATE, RATE, 88_200.0, 96_000.0, 192_000.0]);
+        let start = rng.pick(&[0.0, 0.0, -0.37, 3.3]);
+        host.seek(start);
         host.splits = rng.chance(50);
         let has_input = rng.chance(30);
         let mut captured = Vec::new();
         for _ in 0..40 {
-            match rng.below(24) {
+            match rng.below(28) {
                 0 => host.playing = !host.playing,
                 1 => host.seek(f64::from(rng.unit()) * 40.0 - 2.0),
                 2 => {
@@ -856,8 +928,10 @@ fn random_script(seed: u64) {
                 14 => host.offline = rng.chance(20),
                 15 | 16 if has_input => {
                     let mut offset = 0;
-                    for _ in 0..rng.below(6) {
-                        offset += u32::try_from(rng.below(200)).unwrap();
+                    // A storm is more than the player takes.
+                    let (n_inputs, apart) = if rng.chance(10) { (input::MAX_THRU as u64 + 50, 3) } else { (6, 200) };
+                    for _ in 0..rng.below(n_inputs) {
+                        offset += u32::try_from(rng.below(apart)).unwrap();
                         let kind = if rng.chance(60) { EventKind::On(Velocity::clamped(9)) } else { EventKind::Off };
                         let pitch = Pitch::new(50 + i32::try_from(rng.below(20)).unwrap()).unwrap();
                         let channel = Channel::default();
@@ -873,18 +947,42 @@ fn random_script(seed: u64) {
                     }
                     host.playing = was_playing;
                 }
+                18 => {
+                    // A full event queue for a while.
+                    let before = host.listener.refuses;
+                    (host.listener.refuses, host.listener.rng) = (100, Some(Rng(seed)));
+                    for _ in 0..rng.below(5) {
+                        host.block(1 + u32::try_from(rng.below(2_000)).unwrap());
+                    }
+                    host.listener.refuses = before;
+                }
+                19 => {
+                    // A ramp, told at each block's start; a host that rounds the tempo tells another one than it plays.
+                    let factor = f64::from(rng.unit()) * 0.4 + 0.8;
+                    let error = rng.pick(&[1.0, 1.000_01]);
+                    for _ in 0..rng.below(12) {
+                        let bpm = (host.tempo * factor).clamp(20.0, 1000.0);
+                        host.tempo(bpm * error);
+                        host.says_tempo = Some(bpm);
+                        host.block(rng.pick(&[64, 512, 1024]));
+                    }
+                }
                 _ => {
                     let is_automated = rng.chance(20);
                     for _ in 0..rng.below(12) {
                         if is_automated {
                             host.knobs.lanes = random_lanes(&mut rng);
                         }
-                        host.block(rng.pick(&[1, 64, 333, 512, 2048, 8192]));
+                        let any = 1 + u32::try_from(rng.below(8192)).unwrap();
+                        host.block(rng.pick(&[1, 64, 333, 512, 2048, 8192, any, any]));
                     }
                 }
             }
             TIME.set(TIME.get() + Duration::from_millis(rng.below(30)));
             captured.extend(std::iter::from_fn(|| host.port.captured.pop()));
+            // The table holds what one of these makes, not a whole life.
+            n_events += host.listener.got.len();
+            host.listener.got.clear();
         }
         check_captured(&captured);
         host.listener.refuses = 0;
@@ -895,6 +993,7 @@ fn random_script(seed: u64) {
         assert!(host.player.held.is_silent() && host.player.sequencer.is_silent());
     }));
     assert!(named.is_ok(), "script {seed} failed: see above");
+    n_events
 }
 
 /// Every capture begins before anything in it and ends, and time goes on within it.

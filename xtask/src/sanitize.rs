@@ -1,0 +1,86 @@
+//! Steps of `test` that run the pure core under a watchful runtime: RealtimeSanitizer and Miri. Both come with a nightly toolchain;
+//! where there is none, or it lacks a component, the step says so and is skipped.
+
+use crate::{
+    test::{Outcome, host_triple, runner},
+    workspace,
+};
+use anyhow::{Result, bail};
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+/// The core with its own dependencies only.
+const CORE: [&str; 5] = ["test", "--manifest-path", "tests/core/Cargo.toml", "--lib", "--quiet"];
+
+/// What Miri runs, at some thousandth of the speed: the port between the threads, and what converts. A player's block takes minutes.
+const UNDER_MIRI: [&str; 2] = ["engine::port::", "music::note::"];
+
+/// The player's tests in a real-time context: an allocation, a lock that waits or a system call inside `process` ends them. Then
+/// violations that are planted, each of which must be caught.
+pub fn real_time(closing: &mut Vec<String>) -> Result<Outcome> {
+    let library = match rtsan_library() {
+        Ok(library) => library,
+        Err(why) => return Ok(Outcome::Skipped(why)),
+    };
+    let target_dir = workspace::target_dir()?.join("rtsan");
+    let core = |filter: &[&str]| {
+        let mut command = workspace::cargo();
+        command.args(CORE).args(["player::tests::", "--"]).args(filter);
+        command.env("CARGO_TARGET_DIR", &target_dir).env("RTSAN_ENABLE", "1").env("RTSAN_LIB_PATH", &library);
+        command
+    };
+    runner(&mut core(&[]), closing)?;
+    for planted in ["planted_allocation", "planted_lock", "planted_file"] {
+        let output = core(&["--ignored", "--exact", &format!("player::tests::{planted}")]).output()?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        if output.status.success() || !said.contains("ERROR: RealtimeSanitizer") {
+            bail!("RealtimeSanitizer did not catch the {planted}:\n{}{said}", String::from_utf8_lossy(&output.stdout));
+        }
+        println!("caught: {planted}");
+    }
+    Ok(Outcome::Passed)
+}
+
+/// The core's small tests under Miri: no undefined behaviour in the libraries' unsafe code below them, nothing uninitialised, no leak.
+pub fn miri(closing: &mut Vec<String>) -> Result<Outcome> {
+    if let Err(why) = sysroot() {
+        return Ok(Outcome::Skipped(why));
+    }
+    if !nightly().args(["miri", "--version"]).output().is_ok_and(|output| output.status.success()) {
+        return Ok(Outcome::Skipped("Miri is not installed (rustup component add --toolchain nightly miri rust-src)".into()));
+    }
+    let mut command = nightly();
+    command.arg("miri").args(CORE).arg("--").args(UNDER_MIRI);
+    command.env("CARGO_TARGET_DIR", workspace::target_dir()?.join("miri"));
+    // Tests read the time and the number of cores.
+    command.env("MIRIFLAGS", "-Zmiri-disable-isolation");
+    runner(&mut command, closing)
+}
+
+/// The nightly toolchain's cargo. The variables by which rustup passes a toolchain on must not reach it.
+fn nightly() -> Command {
+    let mut command = Command::new("cargo");
+    command.arg("+nightly").env_remove("CARGO").env_remove("RUSTC").env_remove("RUSTUP_TOOLCHAIN");
+    command
+}
+
+/// Where the nightly toolchain lies.
+fn sysroot() -> Result<PathBuf, String> {
+    let output = Command::new("rustc").args(["+nightly", "--print", "sysroot"]).env_remove("RUSTUP_TOOLCHAIN").output();
+    match output {
+        Ok(output) if output.status.success() => Ok(PathBuf::from(String::from_utf8_lossy(&output.stdout).trim())),
+        _ => Err("there is no nightly toolchain (rustup toolchain install nightly)".into()),
+    }
+}
+
+/// RealtimeSanitizer's library, which comes with nightly toolchains for x86_64 Linux; `RTSAN_LIB_PATH` names another.
+fn rtsan_library() -> Result<PathBuf, String> {
+    if let Some(named) = std::env::var_os("RTSAN_LIB_PATH") {
+        return Ok(named.into());
+    }
+    let lib = Path::new("lib/rustlib").join(host_triple().map_err(|e| e.to_string())?).join("lib");
+    let path = sysroot()?.join(lib).join("librustc-nightly_rt.rtsan.a");
+    if path.is_file() { Ok(path) } else { Err(format!("the nightly toolchain has no {}", path.display())) }
+}
