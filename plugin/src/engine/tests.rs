@@ -351,23 +351,23 @@ fn a_hundred_instances_come_and_go_across_threads_while_others_play() {
         for thread in 0..N_THREADS {
             let engine = Arc::clone(&engine);
             scope.spawn(move || {
-                let mut rng = crate::player::testing::Rng(thread);
+                let mut rng = fastrand::Rng::with_seed(thread);
                 let mut alive: Vec<(Arc<Port>, u32, Registration)> = Vec::new();
                 for n in 0..n_instances / N_THREADS {
                     let seed = u32::try_from(thread * 1000 + n).unwrap();
                     let port = Arc::new(Port::new());
                     let hand = Hand::new(PatternSpec { seed, ..spec() });
                     let registration = engine.register(Arc::clone(&port), Box::new(hand.clone()));
-                    if rng.chance(30) {
+                    if rng.u8(..100) < 30 {
                         hand.change(|w| w.model = "panics".into());
                         hand.change(|w| w.model = String::new());
                     }
                     alive.push((port, seed, registration));
-                    while !alive.is_empty() && (alive.len() > 5 || rng.chance(30)) {
+                    while !alive.is_empty() && (alive.len() > 5 || rng.u8(..100) < 30) {
                         // Some go before they were ever served.
-                        let at = usize::try_from(rng.below(alive.len() as u64)).unwrap();
+                        let at = rng.usize(..alive.len());
                         let (port, seed, _registration) = alive.swap_remove(at);
-                        if rng.chance(50) {
+                        if rng.u8(..100) < 50 {
                             assert_eq!(await_delivery(&port).pattern.spec.seed, seed);
                         }
                     }

@@ -694,7 +694,7 @@ mod tests {
     use super::*;
     use crate::player::{
         render, render_parts,
-        testing::{Rng, band, check_ledger, doubtful, drums, mono, pattern, poly, random_knobs, written},
+        testing::{band, check_ledger, doubtful, drums, mono, pattern, poly, random_knobs, written},
     };
     use crate::{
         generate::Given,
@@ -703,6 +703,7 @@ mod tests {
             scale::Key,
         },
     };
+    use fastrand::Rng;
 
     const FOUR: fn() -> TimeSignature = TimeSignature::default;
 
@@ -883,55 +884,55 @@ mod tests {
     }
 
     fn random_pattern(rng: &mut Rng) -> Pattern {
-        let tracks = match rng.below(5) {
+        let tracks = match rng.u64(..5) {
             0 => vec![mono(48, 30, false)],
             1 => vec![mono(60, 24, true)],
-            2 => vec![poly(40, 50, rng.chance(50)), mono(36, 12, false)],
+            2 => vec![poly(40, 50, rng.u8(..100) < 50), mono(36, 12, false)],
             3 => band(),
             _ => vec![mono(55, 20, false), poly(0, 128, false), mono(120, 20, true), poly(30, 60, true)],
         };
-        let n_bars = u32::try_from(1 + rng.below(5)).unwrap();
-        let progression = rng.pick(&["N.C.", "C | Am | F G | N.C.", "Dm7/G | C13"]);
-        doubtful(rng.next(), tracks, n_bars, progression)
+        let n_bars = 1 + rng.u32(..5);
+        let progression = rng.choice(["N.C.", "C | Am | F G | N.C.", "Dm7/G | C13"]).unwrap();
+        doubtful(rng.u64(..), tracks, n_bars, progression)
     }
 
     fn random_meter(rng: &mut Rng) -> TimeSignature {
-        let (n, d) = rng.pick(&[(4, 4), (4, 4), (3, 4), (7, 8), (5, 32), (1, 64), (9, 4), (64, 64)]);
+        let (n, d) = rng.choice([(4, 4), (4, 4), (3, 4), (7, 8), (5, 32), (1, 64), (9, 4), (64, 64)]).unwrap();
         TimeSignature::new(n, d).unwrap()
     }
 
     #[test]
     fn every_begin_has_one_end_whatever_the_knobs_do() {
         for seed in 0..300 {
-            let mut rng = Rng(seed);
+            let mut rng = Rng::with_seed(seed);
             let mut pattern = random_pattern(&mut rng);
             let mut meter = random_meter(&mut rng);
             let mut knobs = random_knobs(&mut rng);
             let mut sequencer = Sequencer::new();
             let mut events = Vec::new();
-            let mut now = rng.pick(&[-500, 0, 0, 12_345]);
+            let mut now = rng.choice([-500, 0, 0, 12_345]).unwrap();
             // Time as the listener sees it: jumps of the song do not turn it back.
             let mut shift = 0;
             for _ in 0..60 {
-                if rng.chance(20) {
+                if rng.u8(..100) < 20 {
                     knobs = random_knobs(&mut rng);
                 }
-                if rng.chance(4) {
+                if rng.u8(..100) < 4 {
                     meter = random_meter(&mut rng);
                 }
-                if rng.chance(5) {
+                if rng.u8(..100) < 5 {
                     pattern = random_pattern(&mut rng);
                     sequencer.release(Ticks(now), &mut |e| events.push(Event { at: Ticks(e.at.0 + shift), ..e }));
                 }
-                if rng.chance(5) {
+                if rng.u8(..100) < 5 {
                     sequencer.release(Ticks(now), &mut |e| events.push(Event { at: Ticks(e.at.0 + shift), ..e }));
-                    let to = i64::try_from(rng.below(20_000)).unwrap();
+                    let to = rng.i64(0..20_000);
                     sequencer.locate(Ticks(to));
                     shift += now - to;
                     now = to;
                 }
-                let to = now + rng.pick(&[1, 17, 120, 121, 1920]);
-                let pattern = (!rng.chance(3)).then_some(&pattern);
+                let to = now + rng.choice([1, 17, 120, 121, 1920]).unwrap();
+                let pattern = (rng.u8(..100) >= 3).then_some(&pattern);
                 sequencer.run(pattern, &knobs, meter, Ticks(now), Ticks(to), &mut |e| {
                     assert!((now..to).contains(&e.at.0), "seed {seed}: {e:?} outside {now}..{to}");
                     events.push(Event { at: Ticks(e.at.0 + shift), ..e });
@@ -1094,7 +1095,7 @@ mod tests {
     #[test]
     fn a_monophonic_track_never_sounds_two_notes() {
         for seed in 0..100 {
-            let mut rng = Rng(seed);
+            let mut rng = Rng::with_seed(seed);
             let pattern = doubtful(seed, vec![mono(48, 6, seed % 2 == 0)], 3, "N.C.");
             let mut sequencer = Sequencer::new();
             let mut sounding = 0;
@@ -1111,13 +1112,13 @@ mod tests {
     #[test]
     fn cutting_a_run_anywhere_changes_nothing() {
         for seed in 0..200 {
-            let mut rng = Rng(seed);
+            let mut rng = Rng::with_seed(seed);
             let pattern = random_pattern(&mut rng);
             let (knobs, meter) = (random_knobs(&mut rng), random_meter(&mut rng));
             let whole = run_all(&pattern, &knobs, meter, &[0, 4000]);
             let mut cuts = vec![0];
             while *cuts.last().unwrap() < 4000 {
-                cuts.push((cuts.last().unwrap() + rng.pick(&[1, 2, 59, 120, 700])).min(4000));
+                cuts.push((cuts.last().unwrap() + rng.choice([1, 2, 59, 120, 700]).unwrap()).min(4000));
             }
             assert_eq!(run_all(&pattern, &knobs, meter, &cuts), whole, "seed {seed}");
         }
@@ -1126,7 +1127,7 @@ mod tests {
     #[test]
     fn every_pass_of_a_finite_pattern_is_the_same() {
         for seed in 0..100 {
-            let mut rng = Rng(seed);
+            let mut rng = Rng::with_seed(seed);
             let pattern = random_pattern(&mut rng);
             let knobs = Knobs { chords: None, ..random_knobs(&mut rng) };
             let n_bars = u32::try_from(pattern.roll.n_bars()).unwrap();

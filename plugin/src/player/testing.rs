@@ -13,40 +13,8 @@ use crate::{
         time::Ticks,
     },
 };
+use fastrand::Rng;
 use std::collections::HashMap;
-
-/// A small generator of test scripts (SplitMix64); the seed is printed by whoever fails.
-#[derive(Clone, Debug)]
-pub struct Rng(pub u64);
-
-impl Rng {
-    pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    }
-
-    /// 0 to n - 1.
-    pub fn below(&mut self, n: u64) -> u64 {
-        self.next() % n
-    }
-
-    pub fn chance(&mut self, percent: u64) -> bool {
-        self.below(100) < percent
-    }
-
-    /// 0 to 1.
-    #[expect(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "24 bits")]
-    pub fn unit(&mut self) -> f32 {
-        (self.below(1 << 24) as f64 / (1 << 24) as f64) as f32
-    }
-
-    pub fn pick<T: Copy>(&mut self, from: &[T]) -> T {
-        from[usize::try_from(self.below(from.len() as u64)).unwrap()]
-    }
-}
 
 pub fn mono(lowest: i32, n_pitches: u8, merge_repeats: bool) -> TrackLayout {
     TrackLayout { kind: TrackKind::OneOfN, lowest_pitch: Pitch::new(lowest).unwrap(), n_pitches, merge_repeats }
@@ -101,13 +69,13 @@ pub fn written(bars: &str, merge_repeats: bool) -> Pattern {
 /// A pattern whose logits are doubtful everywhere, with the tracks given.
 pub fn doubtful(key: u64, tracks: Vec<TrackLayout>, n_bars: u32, progression: &str) -> Pattern {
     let layout = RollLayout { n_steps: 16, tracks };
-    let mut rng = Rng(key);
+    let mut rng = Rng::with_seed(key);
     let mut cells = Vec::new();
     for _ in 0..n_bars * 16 {
         for track in &layout.tracks {
             for idx in 0..track.n_cells() {
                 // Pitches rare, rest and hold likely; in polyphonic tracks onsets rare, sustains about even.
-                let spread = |rng: &mut Rng, n: u64| i8::try_from(rng.below(n)).unwrap();
+                let spread = |rng: &mut Rng, n: u64| i8::try_from(rng.u64(..n)).unwrap();
                 let n_pitches = usize::from(track.n_pitches);
                 cells.push(match (track.kind, idx < n_pitches) {
                     (TrackKind::OneOfN, true) => spread(&mut rng, 60) - 60,
@@ -126,17 +94,17 @@ pub fn doubtful(key: u64, tracks: Vec<TrackLayout>, n_bars: u32, progression: &s
 pub fn random_lanes(rng: &mut Rng) -> [Lane; MAX_LANES] {
     let mut lanes = Knobs::default().lanes;
     for lane in &mut lanes {
-        if rng.chance(60) {
+        if rng.u8(..100) < 60 {
             continue;
         }
         *lane = Lane {
-            on: rng.chance(80),
-            muted: rng.chance(20),
-            solo: rng.chance(10),
-            channel: Channel::new(rng.pick(&[0, 1, 2, 9, 9, 15])).unwrap(),
-            octave: rng.pick(&[-3, -1, 0, 2]),
-            velocity: rng.pick(&[-64, -5, 0, 64]),
-            density: rng.pick(&[-4.0, -0.5, 0.0, 1.5, 4.0]),
+            on: rng.u8(..100) < 80,
+            muted: rng.u8(..100) < 20,
+            solo: rng.u8(..100) < 10,
+            channel: Channel::new(rng.choice([0, 1, 2, 9, 9, 15]).unwrap()).unwrap(),
+            octave: rng.choice([-3, -1, 0, 2]).unwrap(),
+            velocity: rng.choice([-64, -5, 0, 64]).unwrap(),
+            density: rng.choice([-4.0, -0.5, 0.0, 1.5, 4.0]).unwrap(),
         };
     }
     lanes
@@ -144,26 +112,28 @@ pub fn random_lanes(rng: &mut Rng) -> [Lane; MAX_LANES] {
 
 pub fn random_knobs(rng: &mut Rng) -> Knobs {
     Knobs {
-        temperature: rng.pick(&[0.0, 0.5, 1.0, 1.0, 2.0]),
-        threshold: rng.pick(&[0.0, 0.3, 0.5, 0.5, 0.8, 1.0]),
-        octave: rng.pick(&[-3, -1, 0, 0, 1, 3]),
-        velocity: u8::try_from(1 + rng.below(127)).unwrap(),
-        accent: rng.pick(&[0.0, 0.5, 1.0]),
-        humanize_velocity: rng.unit(),
-        humanize_time: rng.pick(&[0.0, 0.4, 1.0]),
-        swing: rng.pick(&[0.0, 0.5, 1.0]),
-        note_length: rng.pick(&[0.05, 0.5, 0.97, 1.0, 1.0]),
-        key: rng.pick(&[
-            None,
-            None,
-            Some(Key { tonic: crate::music::note::PitchClass::of(9), scale: Scale::MinorPentatonic }),
-            Some(Key { tonic: crate::music::note::PitchClass::of(2), scale: Scale::Dorian }),
-        ]),
-        channel: Channel::new(rng.pick(&[0, 0, 3, 15])).unwrap(),
-        one_channel: rng.chance(15),
-        only_lane: rng.chance(10).then(|| u8::try_from(rng.below(6)).unwrap()),
+        temperature: rng.choice([0.0, 0.5, 1.0, 1.0, 2.0]).unwrap(),
+        threshold: rng.choice([0.0, 0.3, 0.5, 0.5, 0.8, 1.0]).unwrap(),
+        octave: rng.choice([-3, -1, 0, 0, 1, 3]).unwrap(),
+        velocity: (1 + rng.u8(..127)),
+        accent: rng.choice([0.0, 0.5, 1.0]).unwrap(),
+        humanize_velocity: rng.f32(),
+        humanize_time: rng.choice([0.0, 0.4, 1.0]).unwrap(),
+        swing: rng.choice([0.0, 0.5, 1.0]).unwrap(),
+        note_length: rng.choice([0.05, 0.5, 0.97, 1.0, 1.0]).unwrap(),
+        key: rng
+            .choice([
+                None,
+                None,
+                Some(Key { tonic: crate::music::note::PitchClass::of(9), scale: Scale::MinorPentatonic }),
+                Some(Key { tonic: crate::music::note::PitchClass::of(2), scale: Scale::Dorian }),
+            ])
+            .unwrap(),
+        channel: Channel::new(rng.choice([0, 0, 3, 15]).unwrap()).unwrap(),
+        one_channel: rng.u8(..100) < 15,
+        only_lane: (rng.u8(..100) < 10).then(|| rng.u8(..6)),
         lanes: random_lanes(rng),
-        chords: rng.pick(&[None, Channel::new(0), Channel::new(1)]),
+        chords: rng.choice([None, Channel::new(0), Channel::new(1)]).unwrap(),
         chord_velocity: 61,
         muted: false,
         thru: false,

@@ -1,7 +1,7 @@
 //! The player against small models of hosts.
 
 use super::{
-    testing::{Rng, band, doubtful, mono, poly, random_knobs, random_lanes, written},
+    testing::{band, doubtful, mono, poly, random_knobs, random_lanes, written},
     wait::WallClock,
     *,
 };
@@ -10,6 +10,7 @@ use crate::{
     music::note::{Channel, Pitch, Velocity},
 };
 use assert_no_alloc::assert_no_alloc;
+use fastrand::Rng;
 use std::{cell::Cell, collections::HashSet, time::Duration};
 
 // The framework brings its own guard with that feature, and a program has only one allocator.
@@ -38,7 +39,7 @@ impl EventSink for Listener {
     fn send(&mut self, offset_samples: u32, event: NoteEvent) -> bool {
         assert!(offset_samples < self.n_samples, "offset {offset_samples} outside a block of {}", self.n_samples);
         assert!(offset_samples >= self.last_offset, "time goes back from {} to {offset_samples}", self.last_offset);
-        if self.rng.as_mut().is_some_and(|rng| rng.chance(self.refuses)) {
+        if self.rng.as_mut().is_some_and(|rng| rng.u64(..100) < self.refuses) {
             self.refused += 1;
             return false;
         }
@@ -854,86 +855,88 @@ fn random_scripts_balance() {
 }
 
 fn random_tracks(rng: &mut Rng) -> Vec<crate::music::roll::TrackLayout> {
-    match rng.below(4) {
+    match rng.u64(..4) {
         0 => vec![mono(48, 30, false)],
         1 => vec![mono(60, 24, true)],
         2 => band(),
-        _ => vec![poly(40, 40, rng.chance(50)), mono(36, 12, false)],
+        _ => vec![poly(40, 40, rng.u8(..100) < 50), mono(36, 12, false)],
     }
 }
 
 fn random_pattern(rng: &mut Rng) -> Pattern {
     let tracks = random_tracks(rng);
-    let n_bars = u32::try_from(1 + rng.below(3)).unwrap();
-    let mut pattern = doubtful(rng.below(5), tracks, n_bars, "C | Am | F G | N.C.");
-    if rng.chance(30) {
-        (pattern.spec.span, pattern.first_bar) = (Span::Endless, u32::try_from(rng.below(3)).unwrap());
+    let n_bars = 1 + rng.u32(..3);
+    let mut pattern = doubtful(rng.u64(..5), tracks, n_bars, "C | Am | F G | N.C.");
+    if rng.u8(..100) < 30 {
+        (pattern.spec.span, pattern.first_bar) = (Span::Endless, rng.u32(..3));
     }
     pattern
 }
 
 /// One random life of an instance. Yields how many events it sent. Panics, naming the seed, when the notes do not add up.
 fn random_script(seed: u64) -> usize {
-    let mut rng = Rng(seed);
+    let mut rng = Rng::with_seed(seed);
     let mut host = Host::with_player(Player::with_clock(test_clock()));
     let mut n_events = 0;
     // A panic inside names what is wrong; this names the script.
     let named = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-        if rng.chance(30) {
-            host.listener.refuses = rng.pick(&[1, 10, 90]);
-            host.listener.rng = Some(Rng(seed));
+        if rng.u8(..100) < 30 {
+            host.listener.refuses = rng.choice([1, 10, 90]).unwrap();
+            host.listener.rng = Some(Rng::with_seed(seed));
         }
-        host.rate = rng.pick(&[22_050.0, 44_100.0, RATE, RATE, 88_200.0, 96_000.0, 192_000.0]);
-        let start = rng.pick(&[0.0, 0.0, -0.37, 3.3]);
+        host.rate = rng.choice([22_050.0, 44_100.0, RATE, RATE, 88_200.0, 96_000.0, 192_000.0]).unwrap();
+        let start = rng.choice([0.0, 0.0, -0.37, 3.3]).unwrap();
         host.seek(start);
-        host.splits = rng.chance(50);
-        let has_input = rng.chance(30);
+        host.splits = rng.u8(..100) < 50;
+        let has_input = rng.u8(..100) < 30;
         let mut captured = Vec::new();
         for _ in 0..40 {
-            match rng.below(28) {
+            match rng.u64(..28) {
                 0 => host.playing = !host.playing,
-                1 => host.seek(f64::from(rng.unit()) * 40.0 - 2.0),
+                1 => host.seek(f64::from(rng.f32()) * 40.0 - 2.0),
                 2 => {
-                    let start = f64::from(rng.unit()) * 8.0;
-                    let length = rng.pick(&[0.001, 0.02, 0.5, 2.0, 8.0]);
-                    host.looping = rng.chance(70).then_some((start, start + length));
+                    let start = f64::from(rng.f32()) * 8.0;
+                    let length = rng.choice([0.001, 0.02, 0.5, 2.0, 8.0]).unwrap();
+                    host.looping = (rng.u8(..100) < 70).then_some((start, start + length));
                     host.seek(start);
                 }
-                3 => host.tempo(rng.pick(&[20.0, 60.0, 97.3, 120.0, 240.0, 1000.0])),
-                4 => host.says_tempo = rng.pick(&[None, Some(f64::NAN), Some(0.0), Some(1e9), Some(-5.0), Some(120.0)]),
-                5 => host.meter = rng.pick(&[(4, 4), (3, 4), (7, 8), (5, 32), (1, 64), (0, 0), (-3, 5)]),
+                3 => host.tempo(rng.choice([20.0, 60.0, 97.3, 120.0, 240.0, 1000.0]).unwrap()),
+                4 => host.says_tempo = rng.choice([None, Some(f64::NAN), Some(0.0), Some(1e9), Some(-5.0), Some(120.0)]).unwrap(),
+                5 => host.meter = rng.choice([(4, 4), (3, 4), (7, 8), (5, 32), (1, 64), (0, 0), (-3, 5)]).unwrap(),
                 6 | 7 => {
-                    let (muted, thru, capture) = (rng.chance(10), rng.chance(50), rng.chance(50));
+                    let (muted, thru, capture) = (rng.u8(..100) < 10, rng.u8(..100) < 50, rng.u8(..100) < 50);
                     host.knobs = Knobs { muted, thru, capture, ..random_knobs(&mut rng) };
                 }
                 8..=10 => {
                     let pattern = random_pattern(&mut rng);
-                    let takeover = rng.pick(&[Takeover::BarLine, Takeover::NextStep]);
+                    let takeover = rng.choice([Takeover::BarLine, Takeover::NextStep]).unwrap();
                     host.deliver(pattern, takeover);
                 }
-                11 => host.wanted = rng.below(5),
+                11 => host.wanted = rng.u64(..5),
                 12 => host.player.reset(),
                 13 => {
-                    host.telling = rng.pick(&[
-                        Telling::Exact,
-                        Telling::FixedPoint,
-                        Telling::Rounded,
-                        Telling::FrozenBeats,
-                        Telling::SamplesOnly,
-                        Telling::Stuck,
-                        Telling::Nothing,
-                    ]);
+                    host.telling = rng
+                        .choice([
+                            Telling::Exact,
+                            Telling::FixedPoint,
+                            Telling::Rounded,
+                            Telling::FrozenBeats,
+                            Telling::SamplesOnly,
+                            Telling::Stuck,
+                            Telling::Nothing,
+                        ])
+                        .unwrap();
                     host.stuck_at = (host.beats, host.samples);
                 }
-                14 => host.offline = rng.chance(20),
+                14 => host.offline = rng.u8(..100) < 20,
                 15 | 16 if has_input => {
                     let mut offset = 0;
                     // A storm is more than the player takes.
-                    let (n_inputs, apart) = if rng.chance(10) { (input::MAX_THRU as u64 + 50, 3) } else { (6, 200) };
-                    for _ in 0..rng.below(n_inputs) {
-                        offset += u32::try_from(rng.below(apart)).unwrap();
-                        let kind = if rng.chance(60) { EventKind::On(Velocity::clamped(9)) } else { EventKind::Off };
-                        let pitch = Pitch::new(50 + i32::try_from(rng.below(20)).unwrap()).unwrap();
+                    let (n_inputs, apart) = if rng.u8(..100) < 10 { (input::MAX_THRU as u64 + 50, 3) } else { (6, 200) };
+                    for _ in 0..rng.u64(..n_inputs) {
+                        offset += rng.u32(..apart);
+                        let kind = if rng.u8(..100) < 60 { EventKind::On(Velocity::clamped(9)) } else { EventKind::Off };
+                        let pitch = Pitch::new(50 + rng.i32(0..20)).unwrap();
                         let channel = Channel::default();
                         host.player.input(NoteInput { offset_samples: offset, channel, pitch, kind }, &host.port);
                     }
@@ -941,7 +944,7 @@ fn random_script(seed: u64) -> usize {
                 17 => {
                     let was_playing = host.playing;
                     host.playing = false;
-                    host.block(1 + u32::try_from(rng.below(700)).unwrap());
+                    host.block(1 + rng.u32(..700));
                     if host.listener.refuses == 0 && !has_input {
                         assert!(host.listener.sounding.is_empty(), "after a stop: {:?}", host.listener.sounding);
                     }
@@ -950,35 +953,35 @@ fn random_script(seed: u64) -> usize {
                 18 => {
                     // A full event queue for a while.
                     let before = host.listener.refuses;
-                    (host.listener.refuses, host.listener.rng) = (100, Some(Rng(seed)));
-                    for _ in 0..rng.below(5) {
-                        host.block(1 + u32::try_from(rng.below(2_000)).unwrap());
+                    (host.listener.refuses, host.listener.rng) = (100, Some(Rng::with_seed(seed)));
+                    for _ in 0..rng.u64(..5) {
+                        host.block(1 + rng.u32(..2_000));
                     }
                     host.listener.refuses = before;
                 }
                 19 => {
                     // A ramp, told at each block's start; a host that rounds the tempo tells another one than it plays.
-                    let factor = f64::from(rng.unit()) * 0.4 + 0.8;
-                    let error = rng.pick(&[1.0, 1.000_01]);
-                    for _ in 0..rng.below(12) {
+                    let factor = f64::from(rng.f32()) * 0.4 + 0.8;
+                    let error = rng.choice([1.0, 1.000_01]).unwrap();
+                    for _ in 0..rng.u64(..12) {
                         let bpm = (host.tempo * factor).clamp(20.0, 1000.0);
                         host.tempo(bpm * error);
                         host.says_tempo = Some(bpm);
-                        host.block(rng.pick(&[64, 512, 1024]));
+                        host.block(rng.choice([64, 512, 1024]).unwrap());
                     }
                 }
                 _ => {
-                    let is_automated = rng.chance(20);
-                    for _ in 0..rng.below(12) {
+                    let is_automated = rng.u8(..100) < 20;
+                    for _ in 0..rng.u64(..12) {
                         if is_automated {
                             host.knobs.lanes = random_lanes(&mut rng);
                         }
-                        let any = 1 + u32::try_from(rng.below(8192)).unwrap();
-                        host.block(rng.pick(&[1, 64, 333, 512, 2048, 8192, any, any]));
+                        let any = 1 + rng.u32(..8192);
+                        host.block(rng.choice([1, 64, 333, 512, 2048, 8192, any, any]).unwrap());
                     }
                 }
             }
-            TIME.set(TIME.get() + Duration::from_millis(rng.below(30)));
+            TIME.set(TIME.get() + Duration::from_millis(rng.u64(..30)));
             captured.extend(std::iter::from_fn(|| host.port.captured.pop()));
             // The table holds what one of these makes, not a whole life.
             n_events += host.listener.got.len();
