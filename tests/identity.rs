@@ -1,6 +1,13 @@
 //! The same seed gives the same notes: in the command line's file, in CLAP at every block length, in VST3, in every pass of a
 //! loop, and in a new instance that loads what the first one saved.
 
+use barline::{
+    generate::{Given, GivenPart},
+    music::{
+        note::{self as music, Channel, Pitch, Velocity},
+        time::{TICKS_PER_STEP, Ticks},
+    },
+};
 use barline_tests::{
     bundle::bundle,
     child::in_child_with_fixtures,
@@ -12,6 +19,7 @@ use barline_tests::{
     state::{Setup, settle},
     vst3::Vst3Host,
 };
+use serde_json::json;
 
 /// A piece: what the plugin is set to, how the command line says the same, and where it is played.
 struct Piece {
@@ -132,6 +140,7 @@ fn pieces() -> Vec<Piece> {
                     ("humanize", 0.6.into()),
                     ("humanize_velocity", 0.4.into()),
                 ],
+                settings: Vec::new(),
             },
             arguments: &[
                 "--model",
@@ -183,6 +192,7 @@ fn band_pieces() -> Vec<Piece> {
                     ("lane2_density", (-0.5).into()),
                     ("lane3_mute", true.into()),
                 ],
+                settings: Vec::new(),
             },
             arguments: &[
                 "--model",
@@ -209,7 +219,98 @@ fn band_pieces() -> Vec<Piece> {
             song: Song { tempo: 96.0, meter: (4, 4) },
             sample_rate: 48_000.0,
         },
+        // On the way to another seed, with two parts written anew.
+        Piece {
+            setup: Setup {
+                seed: 5,
+                length: "8",
+                chords: "Am | F",
+                model: "tiny-band",
+                parameters: vec![("morph", 0.375.into()), ("seed_b", 61_000.into())],
+                settings: vec![(
+                    "takes",
+                    json!([{"tracks": 2, "bars": 0b10_0100, "take": 1001}, {"tracks": 16, "bars": u32::MAX, "take": 1002}]),
+                )],
+            },
+            arguments: &[
+                "--model",
+                "tiny-band",
+                "--seed",
+                "5",
+                "--morph",
+                "61000:0.375",
+                "--reroll",
+                "bass:3=1001",
+                "--reroll",
+                "bass:6=1001",
+                "--reroll",
+                "strings=1002",
+                "--bars",
+                "8",
+                "--tempo",
+                "105",
+                "--chords",
+                "Am | F",
+            ],
+            song: Song { tempo: 105.0, meter: (4, 4) },
+            sample_rate: 48_000.0,
+        },
     ]
+}
+
+/// What the user played on the guitar's lane over two bars, and a bass line of one bar, which is locked in the sixth.
+fn own_music() -> (Given, Given) {
+    let note = |step: i64, n_steps: i64, pitch: i32| music::Note {
+        onset: Ticks(step * TICKS_PER_STEP),
+        duration: Ticks(n_steps * TICKS_PER_STEP),
+        channel: Channel::default(),
+        pitch: Pitch::new(pitch).expect("a pitch"),
+        velocity: Velocity::clamped(80),
+    };
+    let part = |track_idx, notes| GivenPart { track_idx, drums: false, notes };
+    let guitar = [note(0, 3, 55), note(5, 1, 62), note(14, 6, 59), note(26, 2, 64)];
+    let bass: Vec<_> = (0..8).map(|bar| note(bar * 16 + 3, 7, 35)).chain([note(80 + 11, 2, 40)]).collect();
+    let given = Given::from_parts(&[part(3, &guitar)], 16, 2).0;
+    let locked = Given::from_parts(&[part(1, &bass)], 16, 8).0.kept(0b10, 0b10_0000);
+    (given, locked)
+}
+
+#[test]
+fn own_music_and_locks_sound_the_same_everywhere() {
+    in_child_with_fixtures("own_music_and_locks_sound_the_same_everywhere", || {
+        let (given, locked) = own_music();
+        let takes = json!([{"tracks": 4, "bars": 0b1000, "take": 1001}]);
+        let locks = json!([{"base": 77, "after": 0, "music": locked}]);
+        let setup = Setup {
+            seed: 19,
+            length: "8",
+            chords: "C | Em | F G | Am",
+            model: "tiny-band",
+            parameters: vec![("temperature", 1.6.into()), ("humanize_velocity", 0.0.into())],
+            settings: vec![
+                ("takes", takes),
+                ("locks", locks),
+                ("given", json!({"lane": 3, "source": "captured", "music": given})),
+            ],
+        };
+        let piece = Piece { setup, arguments: &[], song: Song { tempo: 90.0, meter: (4, 4) }, sample_rate: 48_000.0 };
+        let clap = ClapFile::load(&bundle().clap);
+        let mut host = clap.instance(piece.sample_rate);
+        piece.setup.load(&mut host);
+        let expected = notes(&roll(&mut host, &piece.song, 0, piece.n_samples(), &[512]));
+        // Samples of a sixteenth: 8,000.
+        let of = |channel: u8, bars: std::ops::Range<u64>| -> Vec<(u64, u64, u8)> {
+            let own = expected.iter().filter(|n| n.channel + 1 == channel && bars.contains(&(n.onset / 128_000)));
+            own.map(|n| (n.onset / 8_000 % 32, (n.end - n.onset) / 8_000, n.pitch)).collect()
+        };
+        for pass in 0..4 {
+            assert_eq!(of(4, pass * 2..pass * 2 + 2), [(0, 3, 55), (5, 1, 62), (14, 6, 59), (26, 2, 64)], "guitar, pass {pass}");
+        }
+        assert_eq!(of(2, 5..6), [(16 + 3, 7, 35), (16 + 11, 2, 40)], "the locked bar of the bass");
+        assert_ne!(of(2, 1..2), of(2, 5..6));
+        assert!([2, 3, 5, 10].iter().all(|channel| !of(*channel, 0..8).is_empty()), "the others play around it");
+        assert_plays_everywhere(&clap, &piece, &expected);
+    });
 }
 
 impl Piece {
@@ -264,7 +365,10 @@ fn a_band_plays_the_same_everywhere_and_each_track_on_its_channel() {
             channels.dedup();
             channels
         };
-        assert_eq!(pieces.iter().map(channels).collect::<Vec<_>>(), [vec![2, 3, 4, 5, 10], vec![2, 4, 5, 10]]);
+        assert_eq!(
+            pieces.iter().map(channels).collect::<Vec<_>>(),
+            [vec![2, 3, 4, 5, 10], vec![2, 4, 5, 10], vec![2, 3, 4, 5, 10]]
+        );
         assert_same_everywhere(&pieces);
     });
 }
@@ -275,44 +379,48 @@ fn assert_same_everywhere(pieces: &[Piece]) {
         let expected = piece.expected();
         // A melody of less than a note per bar would make the comparison worthless.
         assert!(expected.len() as f64 > piece.n_bars(), "only {} notes from {:?}", expected.len(), piece.setup);
-
-        let mut first = clap.instance(piece.sample_rate);
-        piece.setup.load(&mut first);
-        for length in [512, 1, 64, 333, 8192] {
-            piece.assert_rolls(&mut first, &expected, &[length]);
-        }
-        piece.assert_rolls(&mut first, &expected, &[752, 1024, 17, 1, 480]);
-
-        let loop_beats = piece.n_bars() * piece.song.bar_beats();
-        for announced in [true, false] {
-            for (idx, pass) in play_loop(&mut first, &piece.song, loop_beats, 3, 500, announced).iter().enumerate() {
-                assert_same(&notes(pass), &expected, &format!("CLAP, seed {}, pass {idx} of a loop", piece.setup.seed));
-            }
-        }
-
-        let saved = first.save();
-        drop(first);
-        let mut second = clap.instance(piece.sample_rate);
-        second.load(&saved).expect("what was saved loads");
-        settle(&mut second);
-        piece.assert_rolls(&mut second, &expected, &[512]);
-        assert!(second.silent, "the audio output is silent");
-        assert_eq!(second.latency(), 0);
-
-        let mut vst3 = Vst3Host::open(&bundle().vst3, piece.sample_rate);
-        piece.setup.load(&mut vst3);
-        for lengths in [&[512][..], &[64], &[333, 1, 2000]] {
-            piece.assert_rolls(&mut vst3, &expected, lengths);
-        }
-        for (idx, pass) in play_loop(&mut vst3, &piece.song, loop_beats, 3, 500, false).iter().enumerate() {
-            assert_same(&notes(pass), &expected, &format!("VST3, seed {}, pass {idx} of a loop", piece.setup.seed));
-        }
-        drop(vst3);
-        let mut other_format = Vst3Host::open(&bundle().vst3, piece.sample_rate);
-        other_format.load(&saved).expect("a state crosses the formats");
-        settle(&mut other_format);
-        piece.assert_rolls(&mut other_format, &expected, &[512]);
+        assert_plays_everywhere(&clap, piece, &expected);
     }
+}
+
+/// In both formats, at every block length, in every pass of a loop, and loaded from what was saved.
+fn assert_plays_everywhere(clap: &ClapFile, piece: &Piece, expected: &[Note]) {
+    let mut first = clap.instance(piece.sample_rate);
+    piece.setup.load(&mut first);
+    for length in [512, 1, 64, 333, 8192] {
+        piece.assert_rolls(&mut first, expected, &[length]);
+    }
+    piece.assert_rolls(&mut first, expected, &[752, 1024, 17, 1, 480]);
+
+    let loop_beats = piece.n_bars() * piece.song.bar_beats();
+    for announced in [true, false] {
+        for (idx, pass) in play_loop(&mut first, &piece.song, loop_beats, 3, 500, announced).iter().enumerate() {
+            assert_same(&notes(pass), expected, &format!("CLAP, seed {}, pass {idx} of a loop", piece.setup.seed));
+        }
+    }
+
+    let saved = first.save();
+    drop(first);
+    let mut second = clap.instance(piece.sample_rate);
+    second.load(&saved).expect("what was saved loads");
+    settle(&mut second);
+    piece.assert_rolls(&mut second, expected, &[512]);
+    assert!(second.silent, "the audio output is silent");
+    assert_eq!(second.latency(), 0);
+
+    let mut vst3 = Vst3Host::open(&bundle().vst3, piece.sample_rate);
+    piece.setup.load(&mut vst3);
+    for lengths in [&[512][..], &[64], &[333, 1, 2000]] {
+        piece.assert_rolls(&mut vst3, expected, lengths);
+    }
+    for (idx, pass) in play_loop(&mut vst3, &piece.song, loop_beats, 3, 500, false).iter().enumerate() {
+        assert_same(&notes(pass), expected, &format!("VST3, seed {}, pass {idx} of a loop", piece.setup.seed));
+    }
+    drop(vst3);
+    let mut other_format = Vst3Host::open(&bundle().vst3, piece.sample_rate);
+    other_format.load(&saved).expect("a state crosses the formats");
+    settle(&mut other_format);
+    piece.assert_rolls(&mut other_format, expected, &[512]);
 }
 
 #[test]

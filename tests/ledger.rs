@@ -3,6 +3,7 @@
 //!
 //! The player's own unit tests run thousands of scripts; here as many as fit into the time, over CLAP and VST3.
 
+use barline::generate::{Given, GivenPart};
 use barline_tests::{
     bundle::bundle,
     child::in_child_with_fixtures,
@@ -196,7 +197,13 @@ fn run(host: &mut dyn Host, first_seed: u64) {
             let sounding = (1..=5).flat_map(|lane| [(format!("lane{lane}_on"), true), (format!("lane{lane}_mute"), false)]);
             let sounding: Vec<_> = sounding.collect();
             let parameters = sounding.iter().map(|(id, on)| (id.as_str(), (*on).into())).collect();
-            Setup { seed: (seed % 65_536) as u32, length, chords, model, parameters }.load(host);
+            // Morph and capture are among the parameters that the scripts turn, with keys to be captured.
+            let takes =
+                serde_json::json!([{"tracks": 9, "bars": 0b110, "take": 1001}, {"tracks": 2, "bars": u32::MAX, "take": 1002}]);
+            let kept = Given::from_parts(&[GivenPart { track_idx: 4, drums: false, notes: &[] }], 16, 4).0.kept(1 << 4, 0b101);
+            let locks = serde_json::json!([{"base": 1, "after": 0, "music": kept}]);
+            let settings = vec![("takes", takes), ("locks", locks)];
+            Setup { seed: (seed % 65_536) as u32, length, chords, model, parameters, settings }.load(host);
         }
         run_script(host, seed, &mut tally);
         seed += 1;

@@ -1,6 +1,13 @@
 //! Saving and loading, in every order, and what is refused: garbage, a newer version, chords that cannot be read. What is refused
 //! leaves everything as it was.
 
+use barline::{
+    generate::{Given, GivenPart},
+    music::{
+        note::{Channel, Note, Pitch, Velocity},
+        time::Ticks,
+    },
+};
 use barline_tests::{
     bundle::bundle,
     clap::{ClapFile, ClapHost},
@@ -27,7 +34,21 @@ fn play(host: &mut dyn Host) -> Vec<NoteEvent> {
     roll(host, &Song::default(), 0, 8 * BAR, &[512])
 }
 
-const SETUP: Setup = Setup { seed: 4711, length: "8", chords: "Am | F | C G/B | Em7", model: "melody", parameters: Vec::new() };
+const SETUP: Setup = Setup {
+    seed: 4711,
+    length: "8",
+    chords: "Am | F | C G/B | Em7",
+    model: "melody",
+    parameters: Vec::new(),
+    settings: Vec::new(),
+};
+
+/// Everything written anew, and two bars locked in silence.
+fn takes_and_locks() -> Vec<(&'static str, serde_json::Value)> {
+    let kept = Given::from_parts(&[GivenPart { track_idx: 0, drums: false, notes: &[] }], 16, 8).0.kept(1, 0b1001_0000);
+    let takes = serde_json::json!([{"tracks": u16::MAX, "bars": u32::MAX, "take": 1001}]);
+    vec![("takes", takes), ("locks", serde_json::json!([{"base": u64::MAX - 8, "after": 1, "music": kept}]))]
+}
 
 #[test]
 fn what_is_saved_is_what_was_loaded() {
@@ -40,12 +61,26 @@ fn what_is_saved_is_what_was_loaded() {
                 ("key_root", "eb".into()),
                 ("scale", "dorian".into()),
                 ("chords_on", true.into()),
+                ("morph", 0.25.into()),
+                ("seed_b", 40_000.into()),
+                ("capture", true.into()),
+                ("capture_bars", "16".into()),
+                ("given_lane", "lane5".into()),
             ],
+            settings: takes_and_locks(),
             ..SETUP
         };
         setup.load(host.as_mut());
         let first = State::parse(&host.save());
         assert!(first.holds_its_pattern());
+        let document = first.field(DOCUMENT);
+        for (key, value) in takes_and_locks() {
+            assert_eq!(document["settings"][key], value);
+        }
+        assert_eq!(
+            (&document["pattern"]["spec"]["morph"]["seed"], &document["pattern"]["spec"]["morph"]["amount"]),
+            (&40_000.into(), &0.25.into())
+        );
         host.load(&first.to_bytes()).expect("it loads");
         settle(host.as_mut());
         assert_eq!(State::parse(&host.save()), first, "{}", host.format());
@@ -78,7 +113,7 @@ const OF_MELODY: [&str; 21] = [
 ];
 
 #[test]
-fn a_project_from_before_the_lanes_plays_the_same_whatever_the_lanes_were() {
+fn a_project_from_before_lanes_and_takes_plays_the_same_whatever_they_were() {
     for mut host in hosts() {
         let setup = Setup { parameters: vec![("octave", (-1).into()), ("velocity", 70.into()), ("channel", 7.into())], ..SETUP };
         setup.load(host.as_mut());
@@ -88,10 +123,44 @@ fn a_project_from_before_the_lanes_plays_the_same_whatever_the_lanes_were() {
         let lanes = vec![("lane1_mute", true.into()), ("lane1_density", 2.0.into()), ("accent", 0.0.into())];
         Setup { parameters: lanes, ..SETUP }.load(host.as_mut());
         assert_eq!(play(host.as_mut()), [], "{}", host.format());
+        let morphed = Setup { parameters: vec![("morph", 1.0.into())], settings: takes_and_locks(), ..SETUP };
+        morphed.load(host.as_mut());
+        assert_ne!(play(host.as_mut()), expected, "{}", host.format());
         host.load(&old.to_bytes()).expect("it loads");
         settle(host.as_mut());
         assert_eq!(play(host.as_mut()), expected, "{}", host.format());
     }
+}
+
+#[test]
+fn a_locked_and_accompanied_band_of_32_bars_is_saved_within_64_kib() {
+    let notes = |n_per_bar: i64| -> Vec<Note> {
+        let note = |i: i64| Note {
+            onset: Ticks(i * 1920 / n_per_bar),
+            duration: Ticks(120 + i * 37 % 400),
+            channel: Channel::default(),
+            pitch: Pitch::new(36 + i32::try_from(i * 29 % 35).expect("small")).expect("a pitch"),
+            velocity: Velocity::clamped(80),
+        };
+        (0..32 * n_per_bar).map(note).collect()
+    };
+    let tracks: Vec<_> = [9, 4, 10, 8, 3].map(notes).into_iter().collect();
+    let parts: Vec<_> =
+        tracks.iter().enumerate().map(|(track_idx, notes)| GivenPart { track_idx, drums: track_idx == 0, notes }).collect();
+    let given = Given::from_parts(&parts[2..3], 16, 32).0;
+    // Every other bar is locked in all tracks.
+    let locked = Given::from_parts(&parts, 16, 32).0.kept(0b11111, 0x5555_5555);
+    let settings = vec![
+        ("takes", serde_json::json!([{"tracks": 2, "bars": 255, "take": 1001}])),
+        ("locks", serde_json::json!([{"base": 1, "after": 0, "music": locked}])),
+        ("given", serde_json::json!({"lane": 2, "source": "captured", "music": given})),
+    ];
+    let mut host = fresh();
+    Setup { length: "32", model: "band", settings, ..SETUP }.load(&mut host);
+    let saved = host.save();
+    let logits = State::parse(&saved).field(DOCUMENT)["pattern"]["logits"].as_str().map_or(0, str::len);
+    println!("{} bytes, {logits} of them logits", saved.len());
+    assert!(logits > 1_000 && saved.len() < 64 * 1024, "{} bytes, {logits} of them logits", saved.len());
 }
 
 #[test]

@@ -109,11 +109,13 @@ pub struct Setup<'a> {
     pub model: &'a str,
     /// Other parameters by id, in the state's own values.
     pub parameters: Vec<(&'a str, Value)>,
+    /// Other settings of the document: re-rolls, locks, a given track.
+    pub settings: Vec<(&'a str, Value)>,
 }
 
 impl Default for Setup<'_> {
     fn default() -> Self {
-        Self { seed: 7, length: "8", chords: "C | Am | F | G", model: "melody", parameters: Vec::new() }
+        Self { seed: 7, length: "8", chords: "C | Am | F | G", model: "melody", parameters: Vec::new(), settings: Vec::new() }
     }
 }
 
@@ -124,6 +126,9 @@ impl Setup<'_> {
         assert!(document.is_object(), "the state holds the field `{DOCUMENT}`: {fresh:?}");
         document["settings"]["progression"] = self.chords.into();
         document["settings"]["model"] = self.model.into();
+        for (key, value) in &self.settings {
+            document["settings"][key] = value.clone();
+        }
         document["pattern"] = Value::Null;
         let state = fresh.with_parameter("seed", self.seed).with_parameter("length", self.length).with_field(DOCUMENT, document);
         self.parameters.iter().fold(state, |state, (id, value)| state.with_parameter(id, value.clone()))
@@ -179,12 +184,15 @@ impl State {
     pub fn holds_its_pattern(&self) -> bool {
         let document = self.field(DOCUMENT);
         let spec = &document["pattern"]["spec"];
+        // Given music and locks change on their way into the specification; re-rolls do not.
+        let rerolls = |value: &Value| value.as_array().cloned().unwrap_or_default();
         let chords = |value: &Value| value.as_str().and_then(|text| text.parse::<Progression>().ok());
         let wanted_bars = self.parameter("length").as_str().and_then(|l| l.parse::<u64>().ok());
         spec.is_object()
             && spec["seed"] == *self.parameter("seed")
             && spec["take"] == *self.parameter("take")
             && document["pattern"]["n_bars"].as_u64() == wanted_bars
+            && rerolls(&spec["takes"]) == rerolls(&document["settings"]["takes"])
             && (self.parameter("chord_source") == "midi"
                 || chords(&spec["progression"]) == chords(&document["settings"]["progression"]))
     }
