@@ -6,11 +6,11 @@ use barline_tests::{
     clap::{ClapFile, ClapHost},
     host::{Block, Host, Input},
     notes::{Kind, Note, NoteEvent, notes},
-    random::Random,
     song::{Song, roll},
     state::{Setup, settle},
     vst3::Vst3Host,
 };
+use fastrand::Rng;
 
 const RATE: f64 = 48_000.0;
 const BAR: u64 = 96_000;
@@ -33,7 +33,7 @@ fn the_melody_follows_the_chords() {
     // Two of the progressions leave C major, so that "all white keys" is no answer.
     let progressions = ["C | Am | F | G", "Ebm | Cb | Gb | Db", "Dm7 | G7 | Cmaj7 | A7", "F#m D | A E | Bm | C#"];
     let file = ClapFile::load(&bundle().clap);
-    let mut random = Random(1);
+    let mut rng = Rng::with_seed(1);
     let (mut with_own, mut with_shuffled, mut n_notes) = (0.0, 0.0, 0);
     for (idx, chords) in progressions.iter().enumerate() {
         let mut host = file.instance(RATE);
@@ -45,7 +45,7 @@ fn the_melody_follows_the_chords() {
         let all: Vec<_> = progressions.iter().flat_map(|p| p.parse::<Progression>().expect("chords").bars().to_vec()).collect();
         let shuffled = (0..50)
             .map(|_| {
-                let order: Vec<_> = (0..32).map(|_| *random.pick(&all)).collect();
+                let order: Vec<_> = (0..32).map(|_| *rng.choice(&all).expect("a bar")).collect();
                 chord_tone_rate(&notes, &order)
             })
             .sum::<f64>()

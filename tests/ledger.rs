@@ -10,17 +10,24 @@ use barline_tests::{
     clap::ClapFile,
     host::{Block, Host, Input, Transport},
     notes::{Kind, Ledger},
-    random::Random,
     song::{Song, roll},
     state::Setup,
     vst3::Vst3Host,
 };
-use std::time::{Duration, Instant};
+use fastrand::Rng;
+use std::{
+    ops::Range,
+    time::{Duration, Instant},
+};
 
 const RATE: f64 = 48_000.0;
 
 /// Scripts per format. A count, not a time: a loaded machine would run too few to say anything. `cargo xtask soak` runs more.
 const N_SCRIPTS: u64 = 200;
+
+fn uniform(rng: &mut Rng, range: Range<f64>) -> f64 {
+    range.start + (range.end - range.start) * rng.f64()
+}
 
 fn n_scripts() -> u64 {
     std::env::var("BARLINE_HOST_SCRIPTS").map_or(N_SCRIPTS, |text| text.parse().expect("BARLINE_HOST_SCRIPTS is a number"))
@@ -28,7 +35,7 @@ fn n_scripts() -> u64 {
 
 /// Where a script is.
 struct Script {
-    random: Random,
+    rng: Rng,
     playing: bool,
     tempo: f64,
     meter: (u16, u16),
@@ -43,9 +50,9 @@ struct Script {
 
 impl Script {
     fn new(seed: u64) -> Self {
-        let mut random = Random(seed);
-        let tempo = random.range(40.0, 300.0);
-        Self { random, playing: false, tempo, meter: (4, 4), pos: 0, beats: 0.0, loop_beats: None, held: Vec::new() }
+        let mut rng = Rng::with_seed(seed);
+        let tempo = uniform(&mut rng, 40.0..300.0);
+        Self { rng, playing: false, tempo, meter: (4, 4), pos: 0, beats: 0.0, loop_beats: None, held: Vec::new() }
     }
 
     fn seek(&mut self, beats: f64) {
@@ -55,34 +62,34 @@ impl Script {
 
     /// The next block: something may happen to the transport, then time passes.
     fn next(&mut self, parameters: &[String]) -> Block {
-        let r = &mut self.random;
-        match r.below(40) {
+        let r = &mut self.rng;
+        match r.u32(..40) {
             0..=2 => self.playing = true,
             3 => self.playing = false,
             4 => {
-                let beats = r.range(0.0, 200.0);
+                let beats = uniform(r, 0.0..200.0);
                 self.seek(beats);
             }
             5 => {
-                let beats = r.range(-8.0, 0.0);
+                let beats = uniform(r, -8.0..0.0);
                 self.seek(beats);
             }
-            6 => self.tempo = r.range(20.0, 400.0),
-            7 => self.meter = *r.pick(&[(4, 4), (3, 4), (7, 8), (5, 4), (6, 8), (5, 16), (2, 2), (13, 8)]),
+            6 => self.tempo = uniform(r, 20.0..400.0),
+            7 => self.meter = r.choice([(4, 4), (3, 4), (7, 8), (5, 4), (6, 8), (5, 16), (2, 2), (13, 8)]).unwrap(),
             8 => {
-                let start = r.below(16) as f64;
-                let length = *r.pick(&[0.25, 1.0, 3.0, 4.0, 7.5]);
+                let start = f64::from(r.u8(..16));
+                let length = r.choice([0.25, 1.0, 3.0, 4.0, 7.5]).unwrap();
                 self.loop_beats = Some((start, start + length));
             }
             9 => self.loop_beats = None,
             _ => {}
         }
-        let r = &mut self.random;
-        let n_samples = match r.below(8) {
+        let r = &mut self.rng;
+        let n_samples = match r.u32(..8) {
             0 => 1,
-            1 => 1 + r.below(40) as u32,
-            2 => 4096 + r.below(4097) as u32,
-            _ => *r.pick(&[64, 128, 333, 480, 512, 1024]),
+            1 => 1 + r.u32(..40),
+            2 => 4096 + r.u32(..4097),
+            _ => r.choice([64, 128, 333, 480, 512, 1024]).unwrap(),
         };
         let mut transport = Transport {
             playing: self.playing,
@@ -93,32 +100,35 @@ impl Script {
             loop_beats: self.loop_beats,
         };
         let mut missing = false;
-        match r.below(60) {
+        match r.u32(..60) {
             0 => transport.tempo = None,
-            1 => transport.tempo = Some(*r.pick(&[0.0, -120.0, 1e9, 1e-9, f64::NAN, f64::INFINITY])),
-            2 => transport.meter = *r.pick(&[None, Some((0, 0)), Some((4, 3)), Some((65_535, 1)), Some((1, 64))]),
+            1 => transport.tempo = Some(r.choice([0.0, -120.0, 1e9, 1e-9, f64::NAN, f64::INFINITY]).unwrap()),
+            2 => transport.meter = r.choice([None, Some((0, 0)), Some((4, 3)), Some((65_535, 1)), Some((1, 64))]).unwrap(),
             3 => transport.pos_beats = None,
-            4 => transport.pos_beats = Some(*r.pick(&[1e12, -1e12, 1e300])),
+            4 => transport.pos_beats = Some(r.choice([1e12, -1e12, 1e300]).unwrap()),
             5 => missing = true,
-            6 => transport.loop_beats = *r.pick(&[Some((8.0, 8.0)), Some((9.0, 2.0)), Some((f64::MAX, 0.0)), Some((-4.0, 1e-6))]),
+            6 => {
+                transport.loop_beats =
+                    r.choice([Some((8.0, 8.0)), Some((9.0, 2.0)), Some((f64::MAX, 0.0)), Some((-4.0, 1e-6))]).unwrap()
+            }
             _ => {}
         }
         let mut inputs = Vec::new();
-        if r.chance(0.15) {
-            let name = r.pick(parameters).clone();
-            let normalised = if r.chance(0.2) { (r.below(2)) as f64 } else { r.unit() };
-            inputs.push(Input::Parameter { offset: r.below(u64::from(n_samples)) as u32, name, normalised });
+        if r.f64() < 0.15 {
+            let name = r.choice(parameters).expect("a parameter").clone();
+            let normalised = if r.f64() < 0.2 { f64::from(r.u8(..2)) } else { r.f64() };
+            inputs.push(Input::Parameter { offset: r.u32(..n_samples), name, normalised });
         }
-        if r.chance(0.08) && self.held.len() < 6 {
-            let key = (r.below(3) as u8, 36 + r.below(48) as u8);
+        if r.f64() < 0.08 && self.held.len() < 6 {
+            let key = (r.u8(..3), 36 + r.u8(..48));
             if !self.held.contains(&key) {
                 self.held.push(key);
-                let offset = r.below(u64::from(n_samples)) as u32;
-                inputs.push(Input::NoteOn { offset, channel: key.0, pitch: key.1, velocity: 1 + r.below(127) as u8 });
+                let offset = r.u32(..n_samples);
+                inputs.push(Input::NoteOn { offset, channel: key.0, pitch: key.1, velocity: 1 + r.u8(..127) });
             }
-        } else if r.chance(0.1) && !self.held.is_empty() {
-            let (channel, pitch) = self.held.remove(r.below(self.held.len() as u64) as usize);
-            inputs.push(Input::NoteOff { offset: r.below(u64::from(n_samples)) as u32, channel, pitch });
+        } else if r.f64() < 0.1 && !self.held.is_empty() {
+            let (channel, pitch) = self.held.remove(r.usize(..self.held.len()));
+            inputs.push(Input::NoteOff { offset: r.u32(..n_samples), channel, pitch });
         }
         inputs.sort_by_key(Input::offset);
         if self.playing {
@@ -153,7 +163,7 @@ fn run_script(host: &mut dyn Host, seed: u64, tally: &mut Tally) {
     let parameters: Vec<String> = host.parameters().iter().map(|p| p.name.clone()).collect();
     let mut script = Script::new(seed);
     let mut ledger = Ledger::default();
-    let n_blocks = 40 + script.random.below(160);
+    let n_blocks = 40 + script.rng.u32(..160);
     let what = |reason: &str, format: &str| format!("{format}, script {seed}: {reason}");
     for _ in 0..n_blocks {
         let block = script.next(&parameters);
@@ -171,7 +181,7 @@ fn run_script(host: &mut dyn Host, seed: u64, tally: &mut Tally) {
         if stopped && script.held.is_empty() {
             assert_eq!(ledger.n_sounding(), 0, "{}", what("notes sound in a stopped host", host.format()));
         }
-        if script.random.chance(0.01) {
+        if script.rng.f64() < 0.01 {
             host.restart();
         }
     }

@@ -13,11 +13,11 @@ use barline_tests::{
     clap::{ClapFile, ClapHost},
     host::{Block, Host},
     notes::NoteEvent,
-    random::Random,
     song::{Song, roll},
     state::{DOCUMENT, Setup, State, settle},
     vst3::Vst3Host,
 };
+use fastrand::Rng;
 
 const RATE: f64 = 48_000.0;
 const BAR: u64 = 96_000;
@@ -262,10 +262,10 @@ fn what_cannot_be_read_is_refused_and_everything_stays() {
         let json = saved.to_bytes();
         let document = saved.field(DOCUMENT);
 
-        let mut random = Random(9);
+        let mut rng = Rng::with_seed(9);
         assert_refused(host, b"", &expected, "nothing");
         assert_refused(host, &json[..json.len() / 2], &expected, "half a state");
-        let noise: Vec<u8> = (0..5000).map(|_| random.bits() as u8).collect();
+        let noise: Vec<u8> = (0..5000).map(|_| rng.u8(..)).collect();
         assert_refused(host, &noise, &expected, "noise");
         assert_refused(host, br#"{"version":"9","params":{},"fields":{}}"#, &expected, "an empty state");
         assert_refused(host, br#"{"some":"other plugin"}"#, &expected, "another plugin's state");

@@ -6,20 +6,19 @@ use barline_tests::{
     child::in_child,
     clap::ClapFile,
     host::{Block, Host, Input},
-    random::Random,
     song::Song,
     vst3::Vst3Host,
 };
+use fastrand::Rng;
 
 const RATE: f64 = 48_000.0;
 const N_UNLOADS: u64 = 400;
 
 /// A few playing blocks with every parameter automated, the last one right before the instance goes.
-fn automate(host: &mut dyn Host, random: &mut Random) {
+fn automate(host: &mut dyn Host, rng: &mut Rng) {
     let names: Vec<String> = host.parameters().iter().map(|p| p.name.clone()).collect();
     for block in 0..3 {
-        let inputs =
-            names.iter().map(|name| Input::Parameter { offset: 0, name: name.clone(), normalised: random.unit() }).collect();
+        let inputs = names.iter().map(|name| Input::Parameter { offset: 0, name: name.clone(), normalised: rng.f64() }).collect();
         let transport = Some(Song::default().transport(block * 256, RATE, true));
         host.process(&Block { n_samples: 256, transport, inputs }).expect("process");
     }
@@ -28,10 +27,10 @@ fn automate(host: &mut dyn Host, random: &mut Random) {
 #[test]
 fn unloads_after_automation_do_not_abort_a_clap_host() {
     let text = in_child("unloads_after_automation_do_not_abort_a_clap_host", || {
-        let mut random = Random(5);
+        let mut rng = Rng::with_seed(5);
         for _ in 0..N_UNLOADS {
             let file = ClapFile::load(&bundle().clap);
-            automate(&mut file.instance(RATE), &mut random);
+            automate(&mut file.instance(RATE), &mut rng);
         }
         println!("{N_UNLOADS} CLAP unloads");
     });
@@ -41,9 +40,9 @@ fn unloads_after_automation_do_not_abort_a_clap_host() {
 #[test]
 fn unloads_after_automation_do_not_abort_a_vst3_host() {
     let text = in_child("unloads_after_automation_do_not_abort_a_vst3_host", || {
-        let mut random = Random(6);
+        let mut rng = Rng::with_seed(6);
         for _ in 0..N_UNLOADS {
-            automate(&mut Vst3Host::open(&bundle().vst3, RATE), &mut random);
+            automate(&mut Vst3Host::open(&bundle().vst3, RATE), &mut rng);
         }
         println!("{N_UNLOADS} VST3 unloads");
     });

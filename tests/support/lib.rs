@@ -10,7 +10,6 @@ pub mod clap;
 pub mod cli;
 pub mod host;
 pub mod notes;
-pub mod random;
 pub mod song;
 pub mod state;
 pub mod vst3;
