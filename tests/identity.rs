@@ -219,14 +219,14 @@ fn band_pieces() -> Vec<Piece> {
             song: Song { tempo: 96.0, meter: (4, 4) },
             sample_rate: 48_000.0,
         },
-        // On the way to another seed, with two parts written anew.
+        // On the way to another seed, the best of three tries, with two parts written anew.
         Piece {
             setup: Setup {
                 seed: 5,
                 length: "8",
                 chords: "Am | F",
                 model: "tiny-band",
-                parameters: vec![("morph", 0.375.into()), ("seed_b", 61_000.into())],
+                parameters: vec![("morph", 0.375.into()), ("seed_b", 61_000.into()), ("candidates", 3.into())],
                 settings: vec![(
                     "takes",
                     json!([{"tracks": 2, "bars": 0b10_0100, "take": 1001}, {"tracks": 16, "bars": u32::MAX, "take": 1002}]),
@@ -239,6 +239,8 @@ fn band_pieces() -> Vec<Piece> {
                 "5",
                 "--morph",
                 "61000:0.375",
+                "--candidates",
+                "3",
                 "--reroll",
                 "bass:3=1001",
                 "--reroll",

@@ -9,7 +9,7 @@ pub use crate::player::knobs::LANE_NAMES;
 pub use takes::TakesError;
 
 use crate::{
-    generate::{Morph, Span, StructureKnobs},
+    generate::{Morph, Span, StructureKnobs, candidates::MAX_CANDIDATES},
     music::{
         chord::{Chord, ProgressionError},
         note::{Channel, PitchClass},
@@ -471,6 +471,9 @@ pub struct BarlineParams {
     /// The other seed.
     #[id = "seed_b"]
     pub seed_b: IntParam,
+    /// Tries at every phrase, of which the best is kept.
+    #[id = "candidates"]
+    pub candidates: IntParam,
     /// Capture the MIDI input.
     #[id = "capture"]
     pub capture: BoolParam,
@@ -530,6 +533,7 @@ impl Default for BarlineParams {
             only_lane: EnumParam::new("Only Lane", OnlyLane::All),
             morph: percent("Morph", 0.0, 0.0),
             seed_b: IntParam::new("Seed B", 1, IntRange::Linear { min: 0, max: MAX_SEED }),
+            candidates: IntParam::new("Candidates", 1, IntRange::Linear { min: 1, max: MAX_CANDIDATES.cast_signed() }),
             capture: switch("Capture Input", false),
             capture_bars: EnumParam::new("Capture Length", CaptureLength::Bars4),
             given_lane: EnumParam::new("Capture Lane", GivenLane::Lane3),
@@ -811,6 +815,7 @@ impl BarlineParams {
             take: self.take.value().unsigned_abs(),
             variation_bits: self.variation.value().to_bits(),
             span: self.length.value().span().code(),
+            candidates: self.candidates.value().unsigned_abs(),
             model_generation: saved.model,
             progression_generation: saved.progression,
             primer_generation: saved.primer,
@@ -910,6 +915,7 @@ impl BarlineParams {
             ("only_lane".into(), AnyParam::choice(&self.only_lane)),
             ("morph".into(), Float(&self.morph)),
             ("seed_b".into(), Int(&self.seed_b)),
+            ("candidates".into(), Int(&self.candidates)),
             ("capture".into(), Bool(&self.capture)),
             ("capture_bars".into(), AnyParam::choice(&self.capture_bars)),
             ("given_lane".into(), AnyParam::choice(&self.given_lane)),

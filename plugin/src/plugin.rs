@@ -151,6 +151,7 @@ impl Source {
             morph: Morph::from_steps(knobs.seed_b, knobs.morph_steps),
             variation: f32::from_bits(knobs.variation_bits),
             span: self.shared.params.length.value().span(),
+            candidates: knobs.candidates,
             progression,
             primer: snapshot.settings.primer.clone(),
             ..PatternSpec::default()

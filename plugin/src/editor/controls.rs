@@ -32,6 +32,12 @@ pub fn show(ui: &mut Ui, params: &BarlineParams, setter: &ParamSetter) {
         slider_row(pattern, &params.seed_b, setter, "The other seed, to which Morph leads.");
         slider_row(pattern, &params.morph, setter, "0 %: Seed; 100 %: Seed B; between them the ideas go over into each other.");
         choice_row(pattern, &params.length, setter);
+        slider_row(
+            pattern,
+            &params.candidates,
+            setter,
+            "Tries at every phrase, of which the best is kept; takes that many times as long.",
+        );
         slider_row(pattern, &params.variation, setter, "How far ideas lie apart; 0 is always the likeliest idea.");
         slider_row(pattern, &params.temperature, setter, "0: the likeliest notes; 1: as the model was tuned; more: surprises.");
         slider_row(pattern, &params.threshold, setter, "The probability a note must exceed: lower plays more, higher less.");

@@ -274,6 +274,8 @@ pub struct StructureKnobs {
     pub variation_bits: u32,
     /// [`Span::code`].
     pub span: u32,
+    /// Tries at every phrase.
+    pub candidates: u32,
     /// Changes of the model.
     pub model_generation: u32,
     /// Changes of the progression.
@@ -302,6 +304,7 @@ impl StructureKnobs {
             self.take,
             self.variation_bits,
             self.span,
+            self.candidates,
             self.model_generation,
             self.progression_generation,
             self.primer_generation,
@@ -309,7 +312,7 @@ impl StructureKnobs {
             u32::from(self.live_chords),
             self.heard,
         ];
-        let mut bytes = [0_u8; 48];
+        let mut bytes = [0_u8; 52];
         for (chunk, field) in bytes.chunks_exact_mut(4).zip(fields) {
             chunk.copy_from_slice(&field.to_le_bytes());
         }
@@ -394,6 +397,7 @@ mod tests {
             StructureKnobs { take: 1, ..Default::default() },
             StructureKnobs { variation_bits: 1, ..Default::default() },
             StructureKnobs { span: 1, ..Default::default() },
+            StructureKnobs { candidates: 1, ..Default::default() },
             StructureKnobs { model_generation: 1, ..Default::default() },
             StructureKnobs { progression_generation: 1, ..Default::default() },
             StructureKnobs { primer_generation: 1, ..Default::default() },
