@@ -29,7 +29,9 @@ const USAGE: &str = "Usage: cargo xtask <task>
   test                everything that CI runs
   sanitize            the core under RealtimeSanitizer and Miri
   fuzz [SECONDS]      the fuzz targets for so long each (60)
-  soak [N]            N random host scripts over the player (100,000), and N / 100 over each plugin format
+  bounce              notes heard live against notes bounced, in CLAP, VST3, Ardour and the command line
+  soak [N]            N random host scripts over the player (100,000), and N / 100 over each plugin format;
+                      a thousand instances, saves and loads without a leak
   runtime [--gpu]     bring ONNX Runtime by pip or npm to where Barline looks for it (optional)
   packages            check the system packages, and install them on Debian or Ubuntu as root";
 
@@ -60,6 +62,7 @@ fn run() -> Result<()> {
             let seconds = number(&task, &rest, 60)?;
             test::some(&[("fuzz targets", &|closing| fuzz::run(seconds, closing))])
         }
+        "bounce" => no_arguments(&task, &rest).and_then(|()| soak::bounce()),
         "soak" => soak::run(number(&task, &rest, 100_000)?),
         "runtime" => runtime::run(rest),
         "packages" => no_arguments(&task, &rest).and_then(|()| packages::require(packages::EVERYTHING)),
