@@ -128,36 +128,47 @@ struct Stage {
     panics: Arc<AtomicU32>,
 }
 
+#[cfg(target_os = "linux")]
+#[path = "editor/drag.rs"]
+mod drag;
+
+/// An instance with an engine that is always ready, its parameters and port, and how often it was silenced.
+fn instance(folder: &Path) -> (Instance, Arc<BarlineParams>, Arc<Port>, Arc<AtomicU32>) {
+    let (params, port) = (Arc::new(BarlineParams::default()), Arc::new(Port::new()));
+    let panics = Arc::new(AtomicU32::new(0));
+    let (of_status, port_of_status) = (Arc::clone(&params), Arc::clone(&port));
+    let made: Mutex<Option<Arc<Pattern>>> = Mutex::new(None);
+    let status = move || {
+        let key = of_status.structure(port_of_status.heard(), port_of_status.morph()).key();
+        let mut made = made.lock().unwrap();
+        let is_made = made.as_ref().is_some_and(|pattern| pattern.key == key);
+        if !is_made {
+            *made = Some(Arc::new(pattern(&of_status, key)));
+        }
+        Status { readiness: Readiness::Ready, model: "test".into(), pattern: made.clone(), ..Status::default() }
+    };
+    let of_panic = Arc::clone(&panics);
+    let instance = Instance {
+        params: Arc::clone(&params),
+        port: Arc::clone(&port),
+        status: Box::new(status),
+        nudge: Box::new(|| {}),
+        meter: Box::new(|| (TimeSignature::default(), Tempo::new(97.0).unwrap())),
+        n_sent: Box::new(|| 0),
+        panic: Box::new(move || {
+            of_panic.fetch_add(1, Ordering::Relaxed);
+        }),
+        models: Vec::new,
+        preferences: Some(folder.join("preferences")),
+        music: Some(folder.join("music")),
+    };
+    (instance, params, port, panics)
+}
+
 impl Stage {
     fn new(folder: &Path) -> Self {
-        let (params, port) = (Arc::new(BarlineParams::default()), Arc::new(Port::new()));
-        let panics = Arc::new(AtomicU32::new(0));
-        let (of_status, port_of_status) = (Arc::clone(&params), Arc::clone(&port));
-        let made: Mutex<Option<Arc<Pattern>>> = Mutex::new(None);
-        let status = move || {
-            let key = of_status.structure(port_of_status.heard(), port_of_status.morph()).key();
-            let mut made = made.lock().unwrap();
-            let is_made = made.as_ref().is_some_and(|pattern| pattern.key == key);
-            if !is_made {
-                *made = Some(Arc::new(pattern(&of_status, key)));
-            }
-            Status { readiness: Readiness::Ready, model: "test".into(), pattern: made.clone(), ..Status::default() }
-        };
-        let of_panic = Arc::clone(&panics);
-        let page = Page::new(Instance {
-            params: Arc::clone(&params),
-            port: Arc::clone(&port),
-            status: Box::new(status),
-            nudge: Box::new(|| {}),
-            meter: Box::new(|| (TimeSignature::default(), Tempo::new(97.0).unwrap())),
-            n_sent: Box::new(|| 0),
-            panic: Box::new(move || {
-                of_panic.fetch_add(1, Ordering::Relaxed);
-            }),
-            models: Vec::new,
-            preferences: Some(folder.join("preferences")),
-            music: Some(folder.join("music")),
-        });
+        let (instance, params, port, panics) = instance(folder);
+        let page = Page::new(instance);
         Self { page, host: Arc::default(), params, port, panics }
     }
 

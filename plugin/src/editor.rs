@@ -3,6 +3,7 @@
 
 mod camera;
 mod controls;
+mod drag;
 mod explain;
 mod given;
 mod harmony;
@@ -26,6 +27,7 @@ use crate::{
     music::time::{Tempo, TimeSignature},
     params::{BarlineParams, ChordSource},
 };
+use drag::Window;
 use egui::{Align, Button, CentralPanel, Color32, Event, Key, Layout, Modifiers, Panel, RichText, Role, Ui, WidgetInfo};
 use given::Given;
 use learning::Learning;
@@ -41,6 +43,7 @@ use nice_plug_egui::{
 };
 use preferences::Preferences;
 use roll::Roll;
+use save::Which;
 use std::{
     path::PathBuf,
     sync::Arc,
@@ -109,6 +112,8 @@ pub struct Page {
     /// The preferences changed then and are not written yet.
     changed: Option<Instant>,
     take_away: TakeAway,
+    /// The window that it is in.
+    window: Option<Window>,
     learning: Learning,
     given: Given,
     /// The progression while it is typed and cannot be read, or has the focus.
@@ -118,8 +123,9 @@ pub struct Page {
 }
 
 impl NiceEguiApp for Page {
-    fn build(&mut self, egui: egui::Context, gui: GuiContext, _frame: &mut Frame) -> Result<(), HandlerError> {
+    fn build(&mut self, egui: egui::Context, gui: GuiContext, frame: &mut Frame) -> Result<(), HandlerError> {
         self.open(&egui);
+        self.window = Window::of(frame.baseview_window());
         self.gui = Some(gui);
         Ok(())
     }
@@ -146,7 +152,8 @@ impl NiceEguiApp for Page {
     }
 
     fn editor_closed(&mut self) {
-        self.gui = None;
+        (self.gui, self.window) = (None, None);
+        self.take_away.let_go();
     }
 }
 
@@ -165,6 +172,7 @@ impl Page {
             preferences,
             changed: None,
             take_away,
+            window: None,
             learning,
             given: Given::default(),
             draft: None,
@@ -195,7 +203,11 @@ impl Page {
         });
         Panel::bottom("controls").frame(bare).show(ui, |ui| {
             ui.add_space(2.0);
-            changes.extend(lanes::show(ui, &self.instance.params, &self.view, setter));
+            let mut handles = Vec::new();
+            changes.extend(lanes::show(ui, &self.instance.params, &self.view, setter, &mut handles));
+            for (lane_idx, handle) in handles {
+                self.take_away.dragged(&handle, Which::Lane(lane_idx), &self.instance, &self.view, self.window);
+            }
             controls::show(ui, &self.instance.params, setter);
             self.messages(ui);
         });
@@ -221,7 +233,8 @@ impl Page {
             self.changed = None;
             self.preferences.save(self.instance.preferences.as_deref());
         }
-        ui.ctx().request_repaint_after(if self.view.is_moving { MOVING } else { STILL });
+        let is_moving = self.take_away.follow(ui) || self.view.is_moving;
+        ui.ctx().request_repaint_after(if is_moving { MOVING } else { STILL });
     }
 
     /// Undo and redo by keyboard. The space bar is the host's but for typing.
@@ -313,7 +326,7 @@ impl Page {
             {
                 self.preferences.save(self.instance.preferences.as_deref());
             }
-            self.take_away.show(ui, &self.instance, &self.view);
+            self.take_away.show(ui, &self.instance, &self.view, self.window, setter);
         });
     }
 

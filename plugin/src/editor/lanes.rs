@@ -1,13 +1,15 @@
 //! The lanes of the pattern: a row each.
 
 use super::{
+    drag,
     strips::Change,
+    takeaway::handle,
     theme::Palette,
     view_model::{ViewModel, lane_set},
     widgets::{ROW_HEIGHT, choice, lamp, slider, switch, wide_label},
 };
 use crate::{generate::Retake, params::BarlineParams};
-use egui::{Grid, Role, Sense, Ui, WidgetInfo};
+use egui::{Grid, Label, Response, Role, Sense, Ui, WidgetInfo};
 use nice_plug::prelude::ParamSetter;
 
 const NAME_WIDTH: f32 = 110.0;
@@ -16,15 +18,21 @@ const TAKES_WIDTH: f32 = 104.0;
 const SLIDER_WIDTH: f32 = 96.0;
 const CHOICE_WIDTH: f32 = 116.0;
 
-/// The rows of the lanes.
-pub fn show(ui: &mut Ui, params: &BarlineParams, view: &ViewModel, setter: &ParamSetter) -> Option<Change> {
+/// The rows of the lanes. `handles` takes what their notes can be dragged out by.
+pub fn show(
+    ui: &mut Ui,
+    params: &BarlineParams,
+    view: &ViewModel,
+    setter: &ParamSetter,
+    handles: &mut Vec<(usize, Response)>,
+) -> Option<Change> {
     let mut wanted = None;
     if view.lanes.is_empty() {
         return wanted;
     }
     let has_several = view.lanes.len() > 1;
     ui.horizontal_top(|ui| {
-        wanted = rows(ui, params, view, setter);
+        wanted = rows(ui, params, view, setter, handles);
         if has_several {
             ui.vertical(|ui| {
                 wide_label(ui, "For hosts that merge channels", CHOICE_WIDTH);
@@ -36,7 +44,13 @@ pub fn show(ui: &mut Ui, params: &BarlineParams, view: &ViewModel, setter: &Para
     wanted
 }
 
-fn rows(ui: &mut Ui, params: &BarlineParams, view: &ViewModel, setter: &ParamSetter) -> Option<Change> {
+fn rows(
+    ui: &mut Ui,
+    params: &BarlineParams,
+    view: &ViewModel,
+    setter: &ParamSetter,
+    handles: &mut Vec<(usize, Response)>,
+) -> Option<Change> {
     let lanes = &view.lanes;
     let (has_several, palette) = (lanes.len() > 1, Palette::of(ui));
     let mut wanted = None;
@@ -58,7 +72,12 @@ fn rows(ui: &mut Ui, params: &BarlineParams, view: &ViewModel, setter: &ParamSet
                 ui.set_min_width(NAME_WIDTH);
                 let (dot, _) = ui.allocate_exact_size(egui::vec2(10.0, 10.0), Sense::hover());
                 ui.painter().rect_filled(dot, 2.0, palette.lane(idx, lanes.len()));
-                ui.label(&lane.name);
+                if drag::IS_POSSIBLE && has_several {
+                    let name = Label::new(&lane.name).selectable(false).sense(Sense::click_and_drag());
+                    handles.push((idx, handle(ui.add(name), &format!("Drag {}", lane.name))));
+                } else {
+                    ui.label(&lane.name);
+                }
             });
             switch(ui, &of_lane.on, "", setter, "Off: the lane does not play.");
             lamp(ui, &of_lane.mute, "M", palette.busy, setter, "Mute: silent for now.");

@@ -15,10 +15,16 @@ use crate::{
 use std::{
     fs,
     path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
+    time::Duration,
 };
 
 /// Most files of one name.
 const MAX_NUMBER: u32 = 9999;
+/// How the folders of dragged files begin.
+const SCRATCH: &str = "barline-drag-";
+/// Age of such a folder from which on nothing is expected to read it any more.
+const OLD: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// What is taken away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -144,6 +150,35 @@ pub fn write(folder: &Path, stem: &str, song: &Song) -> Result<PathBuf, ExportEr
     Ok(place)
 }
 
+/// This process's folder for files that are dragged out, made when it is first wanted. It stays when the process ends, because a host may
+/// read a file late; what is older than a day is removed when a later process makes its own.
+///
+/// # Errors
+/// [`ExportError`] when it cannot be made.
+pub fn scratch() -> Result<PathBuf, ExportError> {
+    static FOLDER: Mutex<Option<PathBuf>> = Mutex::new(None);
+    let mut folder = FOLDER.lock().unwrap_or_else(PoisonError::into_inner);
+    match &*folder {
+        Some(folder) if folder.is_dir() => Ok(folder.clone()),
+        _ => Ok(folder.insert(new_scratch(&std::env::temp_dir(), OLD)?).clone()),
+    }
+}
+
+/// Makes a folder of one's own in a folder, and removes those that are old.
+fn new_scratch(place: &Path, old: Duration) -> Result<PathBuf, ExportError> {
+    for entry in fs::read_dir(place).into_iter().flatten().flatten() {
+        let is_one =
+            entry.file_name().to_string_lossy().starts_with(SCRATCH) && entry.file_type().is_ok_and(|kind| kind.is_dir());
+        let age = entry.metadata().and_then(|data| data.modified()).ok().and_then(|at| at.elapsed().ok());
+        if is_one && age.is_some_and(|age| age > old) {
+            // It may be another user's.
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+    let made = tempfile::Builder::new().prefix(SCRATCH).tempdir_in(place);
+    made.map(tempfile::TempDir::keep).map_err(|error| ExportError::write(place, error))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -208,6 +243,22 @@ mod tests {
         assert_eq!(song.length, Ticks(4 * 1440));
         let onsets: Vec<i64> = song.notes().iter().map(|n| n.onset.0).collect();
         assert!(onsets.iter().all(|at| (0..4 * 1440).contains(at)) && onsets.iter().any(|at| *at < 1440), "{onsets:?}");
+    }
+
+    #[test]
+    fn old_folders_of_dragged_files_are_removed_and_nothing_else() {
+        let place = tempfile::tempdir().unwrap();
+        fs::write(place.path().join("barline-drag-file"), "").unwrap();
+        fs::create_dir(place.path().join("other")).unwrap();
+        let first = new_scratch(place.path(), OLD).unwrap();
+        fs::write(first.join("a.mid"), "").unwrap();
+        let second = new_scratch(place.path(), OLD).unwrap();
+        assert!(first.join("a.mid").exists() && first != second);
+        std::thread::sleep(Duration::from_millis(2));
+        let third = new_scratch(place.path(), Duration::from_millis(1)).unwrap();
+        assert!(!first.exists() && !second.exists() && third.is_dir());
+        assert_eq!(fs::read_dir(place.path()).unwrap().count(), 3);
+        assert_eq!(scratch().unwrap(), scratch().unwrap());
     }
 
     #[test]

@@ -1,0 +1,137 @@
+//! Files dragged out of the window, into the host or a file manager. The windowing library has no source of drags; one exists here for
+//! X11, on a connection and a thread of its own. Elsewhere there is none yet, and the page shows no handle to drag.
+
+mod uri;
+#[cfg(target_os = "linux")]
+mod x11;
+
+use raw_window_handle::{HasWindowHandle, RawWindowHandle};
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+/// Whether files can be dragged out on this platform.
+pub const IS_POSSIBLE: bool = cfg!(target_os = "linux");
+
+/// The window of a page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Window(u32);
+
+impl Window {
+    /// The window behind a handle; `None` where nothing can be dragged out of it.
+    #[must_use]
+    pub fn of(window: &impl HasWindowHandle) -> Option<Self> {
+        match window.window_handle().ok()?.as_raw() {
+            RawWindowHandle::Xlib(handle) => u32::try_from(handle.window).ok().map(Self),
+            RawWindowHandle::Xcb(handle) => Some(Self(handle.window.get())),
+            _ => None,
+        }
+    }
+}
+
+/// Why a drag does not begin.
+#[derive(Debug, thiserror::Error)]
+pub enum DragError {
+    /// There is no source of drags for this platform.
+    #[error("files cannot be dragged out on this platform yet: use Save .mid")]
+    Platform,
+    /// The page is in no window.
+    #[error("files cannot be dragged out of this window: use Save .mid")]
+    NoWindow,
+    /// The system gives no thread.
+    #[error("the drag cannot begin: {0}")]
+    Thread(#[from] std::io::Error),
+}
+
+/// How a drag stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// The mouse button is held.
+    Held {
+        /// What is under the mouse takes the files.
+        welcome: bool,
+    },
+    /// Let go over something that takes the files and is reading them.
+    Dropped,
+    /// It is over.
+    Ended(Ending),
+}
+
+/// How a drag ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// The files were taken.
+    Taken,
+    /// Let go where nothing takes files, or given up with Escape.
+    Nowhere,
+    /// What it was let go over takes no such files.
+    Refused,
+    /// What it was let go over does not answer.
+    NoAnswer,
+    /// The windowing system failed, and how.
+    Failed(String),
+}
+
+/// What the page and the drag's thread share.
+#[derive(Debug)]
+struct Shared {
+    progress: Mutex<Progress>,
+    /// The page no longer waits for it.
+    abandoned: AtomicBool,
+}
+
+impl Shared {
+    fn set(&self, progress: Progress) {
+        *self.progress.lock().unwrap_or_else(PoisonError::into_inner) = progress;
+    }
+}
+
+/// A drag that has begun. One that is let go of before the files are dropped ends.
+#[derive(Debug)]
+pub struct Drag(Arc<Shared>);
+
+impl Drag {
+    /// How it stands.
+    #[must_use]
+    pub fn progress(&self) -> Progress {
+        self.0.progress.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Drop for Drag {
+    fn drop(&mut self) {
+        self.0.abandoned.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Drags files out of a window, while the mouse button is held in it. Yields at once; a thread goes on.
+///
+/// # Errors
+/// [`DragError`] where no drag can begin.
+pub fn drag_out(window: Option<Window>, paths: &[PathBuf]) -> Result<Drag, DragError> {
+    if !IS_POSSIBLE {
+        return Err(DragError::Platform);
+    }
+    let window = window.ok_or(DragError::NoWindow)?;
+    let shared = Arc::new(Shared { progress: Mutex::new(Progress::Held { welcome: false }), abandoned: AtomicBool::new(false) });
+    let (of_thread, list) = (Arc::clone(&shared), uri::list(paths));
+    std::thread::Builder::new().name("barline-drag".into()).spawn(move || {
+        let ending = run(window, list, &of_thread);
+        of_thread.set(Progress::Ended(ending));
+    })?;
+    Ok(Drag(shared))
+}
+
+#[cfg(target_os = "linux")]
+fn run(window: Window, list: Vec<u8>, shared: &Shared) -> Ending {
+    x11::run(window.0, list, shared).unwrap_or_else(|error| Ending::Failed(error.to_string()))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn run(_window: Window, _list: Vec<u8>, _shared: &Shared) -> Ending {
+    Ending::Failed(DragError::Platform.to_string())
+}
