@@ -337,6 +337,60 @@ fn seed_take_key_and_chords_are_changed() {
 }
 
 #[test]
+fn chords_are_typed_and_picked_in_their_lane() {
+    let mut harness = open();
+    let progression = |harness: &Harness<'_, Stage>| harness.state().params.saved.snapshot().settings.progression;
+    let write = |harness: &mut Harness<'_, Stage>, text: &str| {
+        harness.get_by_role_and_label(Role::TextInput, "Chord");
+        harness.key_press_modifiers(Modifiers::COMMAND, Key::A);
+        harness.event(egui::Event::Text(text.into()));
+        harness.run_steps(3);
+    };
+    harness.state().params.saved.change(|settings| settings.progression = "C | Am F | G".into()).unwrap();
+    harness.run_steps(3);
+    assert!(harness.query_by_label("Chord of bar 5, half 2: F").is_some(), "the progression repeats under its eight bars");
+
+    click(&mut harness, "Chord of bar 2, half 2: F");
+    write(&mut harness, "Hm");
+    assert!(harness.query_by_label_contains("`Hm` is not a chord").is_some(), "the error names the chord");
+    assert_eq!(progression(&harness), "C | Am F | G");
+    write(&mut harness, "Dm7");
+    assert_eq!(progression(&harness), "C | Am Dm7 | G", "what can be read is heard at once");
+    write(&mut harness, "E7 Bb");
+    assert_eq!(progression(&harness), "C | Am Dm7 | G".to_owned());
+    harness.key_press(Key::Enter);
+    harness.run_steps(3);
+    assert_eq!(progression(&harness), "C | E7 Bb | G");
+    assert!(harness.query_by_role_and_label(Role::TextInput, "Chord").is_none(), "Enter closes it");
+
+    // With a key its chords are offered.
+    harness.get_by_role_and_label(Role::ComboBox, "Key").click();
+    harness.run_steps(3);
+    click(&mut harness, "D");
+    click(&mut harness, "Chord of bar 4: C");
+    click(&mut harness, "F#m7");
+    assert_eq!(progression(&harness), "F#m7 | E7 Bb | G", "bar 4 repeats bar 1");
+    click(&mut harness, "Chord of bar 3: G");
+    click(&mut harness, "Bar twice");
+    assert_eq!(progression(&harness), "F#m7 | E7 Bb | G | G");
+    click(&mut harness, "Chord of bar 2, half 1: E7");
+    click(&mut harness, "Remove bar");
+    assert_eq!(progression(&harness), "F#m7 | G | G");
+    click(&mut harness, "Chord of bar 1: F#m7");
+    harness.key_press(Key::Escape);
+    harness.run_steps(3);
+    assert!(harness.query_by_label("Remove bar").is_none(), "Escape closes it");
+
+    // What the input says cannot be typed.
+    harness.get_by_role_and_label(Role::ComboBox, "Chord Source").click();
+    harness.run_steps(3);
+    click(&mut harness, "MIDI input");
+    click(&mut harness, "Chord of bar 1: C");
+    assert!(harness.query_by_label("Remove bar").is_none());
+    gestures(&harness);
+}
+
+#[test]
 fn the_roll_tells_what_is_under_the_mouse() {
     let mut harness = open();
     let find = |harness: &mut Harness<'_, Stage>, text: &str| {

@@ -2,6 +2,8 @@
 //! the port, changes parameters through the host and settings through [`Saved`](crate::params::Saved).
 
 mod camera;
+mod chord_lane;
+mod chord_model;
 mod controls;
 mod drag;
 mod explain;
@@ -27,6 +29,7 @@ use crate::{
     music::time::{Tempo, TimeSignature},
     params::{BarlineParams, ChordSource},
 };
+use chord_lane::ChordLane;
 use drag::Window;
 use egui::{Align, Button, CentralPanel, Color32, Event, Key, Layout, Modifiers, Panel, RichText, Role, Ui, WidgetInfo};
 use given::Given;
@@ -116,6 +119,7 @@ pub struct Page {
     window: Option<Window>,
     learning: Learning,
     given: Given,
+    chord_lane: ChordLane,
     /// The progression while it is typed and cannot be read, or has the focus.
     draft: Option<String>,
     /// Why the last re-roll or lock was not done.
@@ -175,6 +179,7 @@ impl Page {
             window: None,
             learning,
             given: Given::default(),
+            chord_lane: ChordLane::default(),
             draft: None,
             refused: None,
         }
@@ -220,6 +225,10 @@ impl Page {
         }
         CentralPanel::default().frame(bare).show(ui, |ui| {
             self.roll_bar(ui, setter);
+            if let Some(progression) = self.chord_lane.show(ui, &self.instance.params, &self.view, self.roll.time) {
+                self.draft = None;
+                self.set_progression(progression.to_string(), setter);
+            }
             let spacing = ui.spacing().item_spacing.y;
             let bar = self.roll.show(ui, &self.view, strips::height(&self.view) + spacing);
             let (change, bar_of_strip) = strips::show(ui, &self.view, self.roll.time);
@@ -416,15 +425,22 @@ impl Page {
     }
 
     fn progression(&mut self, ui: &mut Ui, setter: &ParamSetter) {
+        if let Some(key) = self.instance.params.knobs().key {
+            ui.label(format!("in {key}"));
+        }
         if let Some(text) = harmony::progression(ui, &self.instance.params.saved, &mut self.draft) {
-            let result = self.instance.params.saved.change(|settings| settings.progression = text);
-            self.view.progression_error = result.as_ref().err().map(ToString::to_string);
-            if result.is_ok() {
-                self.settings_changed(setter);
-            }
+            self.set_progression(text, setter);
         }
         if self.draft.is_none() {
             self.view.progression_error = None;
+        }
+    }
+
+    fn set_progression(&mut self, text: String, setter: &ParamSetter) {
+        let result = self.instance.params.saved.change(|settings| settings.progression = text);
+        self.view.progression_error = result.as_ref().err().map(ToString::to_string);
+        if result.is_ok() {
+            self.settings_changed(setter);
         }
     }
 

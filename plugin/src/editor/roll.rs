@@ -1,4 +1,4 @@
-//! The piano roll: bars, beats, chord names, notes, playhead; zoom, scroll, what is under the mouse. Its shapes are made once and
+//! The piano roll: bars, beats, notes, playhead; zoom, scroll, what is under the mouse. Its shapes are made once and
 //! kept until the notes, the view or the place change.
 
 use super::{
@@ -17,8 +17,8 @@ use crate::{
 use egui::{Align2, Color32, FontId, Mesh, Pos2, Rect, Response, Role, Sense, Shape, Ui, WidgetInfo, emath::GuiRounding};
 use std::sync::Arc;
 
-/// Height of the bar numbers and the chord names.
-const HEAD_HEIGHT: f32 = 32.0;
+/// Height of the bar numbers.
+const HEAD_HEIGHT: f32 = 16.0;
 /// Width of the pitch names.
 pub const KEYS_WIDTH: f32 = 40.0;
 const MIN_HEIGHT: f32 = 110.0;
@@ -247,7 +247,7 @@ fn shapes(scale: &Scale<'_>, n_lanes: usize, points: f32, palette: &Palette) -> 
     mesh
 }
 
-/// Pitches, bar numbers and chords. Names that would overlap are left out.
+/// Pitches and bar numbers. Names that would overlap are left out.
 fn names(ui: &Ui, scale: &Scale<'_>, rect: Rect, palette: &Palette) {
     let (roll, area) = (scale.roll, scale.area);
     let font = FontId::proportional(SMALL);
@@ -266,17 +266,8 @@ fn names(ui: &Ui, scale: &Scale<'_>, rect: Rect, palette: &Palette) {
     for bar in roll.first_bar..roll.first_bar + roll.n_bars {
         let x = scale.x(Ticks(i64::from(bar) * roll.meter.bar().0));
         if x >= free_from {
-            let place = Pos2::new(x + 3.0, rect.top() + HEAD_HEIGHT * 0.27);
+            let place = Pos2::new(x + 3.0, rect.top() + HEAD_HEIGHT * 0.5);
             let drawn = head.text(place, Align2::LEFT_CENTER, bar + 1, font.clone(), palette.faint);
-            free_from = drawn.right() + 4.0;
-        }
-    }
-    let mut free_from = f32::NEG_INFINITY;
-    for (at, name) in &roll.chords {
-        let x = scale.x(*at);
-        if x >= free_from {
-            let place = Pos2::new(x + 3.0, rect.top() + HEAD_HEIGHT * 0.72);
-            let drawn = head.text(place, Align2::LEFT_CENTER, name, FontId::proportional(12.0), palette.text);
             free_from = drawn.right() + 4.0;
         }
     }
@@ -324,7 +315,8 @@ fn is_black_key(pitch: u8) -> bool {
     matches!(pitch % 12, 1 | 3 | 6 | 8 | 10)
 }
 
+/// Where a place lies in a span: 0 at its start, 1 at its end.
 #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "a place on the screen")]
-fn part(at: Ticks, (start, end): (Ticks, Ticks)) -> f32 {
+pub fn part(at: Ticks, (start, end): (Ticks, Ticks)) -> f32 {
     ((at.0 - start.0) as f64 / (end.0 - start.0).max(1) as f64) as f32
 }

@@ -50,8 +50,6 @@ pub struct RollView {
     pub almost: Vec<Almost>,
     /// Lowest and highest pitch shown.
     pub pitches: (u8, u8),
-    /// Chord names where they begin.
-    pub chords: Vec<(Ticks, String)>,
     /// The chords of each bar shown.
     pub harmony: Vec<BarChords>,
     /// The key that notes are moved into.
@@ -76,21 +74,8 @@ impl RollView {
         };
         let (lowest, highest) = (heights().min().unwrap_or(57), heights().max().unwrap_or(72));
         let pitches = (lowest.saturating_sub(2), (highest + 2).min(127));
-        let bar = meter.bar().0;
-        let mut chords = Vec::new();
-        let mut before = None;
-        for bar_idx in first_bar..end {
-            for (half, chord) in (0_i64..).zip(pattern.spec.progression.at(bar_idx)) {
-                let name = chord.map_or_else(|| "N.C.".to_owned(), |c| c.to_string());
-                // A chord is named where it changes, and at every bar line.
-                if half == 0 || before.as_ref() != Some(&name) {
-                    chords.push((Ticks(i64::from(bar_idx) * bar + half * bar / 2), name.clone()));
-                }
-                before = Some(name);
-            }
-        }
         let harmony = (first_bar..end).map(|bar_idx| pattern.spec.progression.at(bar_idx)).collect();
-        Self { first_bar, n_bars, meter, notes, almost, pitches, chords, harmony, key: knobs.key }
+        Self { first_bar, n_bars, meter, notes, almost, pitches, harmony, key: knobs.key }
     }
 
     /// Where the roll begins and ends.
