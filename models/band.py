@@ -37,6 +37,7 @@ N_BLOCK_STEPS = 8  # the shortest lag is two of these, and no rhythm is seen fur
 FOLLOW_DECAY = 0.75
 N_INTERVALS = 2 * N_PITCHES - 1
 N_RISES = 48  # how far above the lowest note a chord reaches, in semitones
+N_SIZES = 5  # notes that begin together; the last for five or more
 # Drum cells of the host are contiguous pitches; classes lie at their own pitch among them.
 DRUM_LOWEST = min(DRUM_PITCHES)
 N_DRUM_CELLS = max(DRUM_PITCHES) - DRUM_LOWEST + 1
@@ -467,10 +468,10 @@ class Writer(nn.Module):
     pitches, for onsets and for what sounds; highest onset; 1 - lowest onset, 0 without. Drums: any onset.
     """
 
-    def __init__(self, net, temperature, least, duration_bias, single_bias):
+    def __init__(self, net, temperature, least, duration_bias, size_bias):
         super().__init__()
         t_begin, t_pitch, t_shape, t_duration = temperature
-        self.least_pitch, self.least_chord = least if net.pitched else (0.0, 0.0)
+        self.least_pitch, self.least_chord = least if net.pitched and not net.mono else (0.0, 0.0)
         self.pitched, self.mono, self.n, self.n_follow = net.pitched, net.mono, net.n_values, net.n_kinds * len(LAGS)
         n = self.n
         with torch.no_grad():
@@ -531,8 +532,9 @@ class Writer(nn.Module):
             keep["heads"], keep["heads_less"] = heads[:, :-1], -heads[:, -1]
             if not self.mono:
                 keep["shapes"] = torch.cat([net.shapes, net.shape_out.weight / t_shape], -1)
-                alone = (net.shapes.sum(-1) == 0).float() * single_bias * self.pitched
-                keep["shapes_less"] = -(net.shape_out.bias + alone) / t_shape
+                sizes = size_bias[:, net.shapes.sum(-1).long().clamp(max=N_SIZES - 1)] * self.pitched
+                # Of phrases that begin, and what is added to it after bars.
+                keep["shapes_less"] = -torch.stack([net.shape_out.bias + sizes[0], sizes[1] - sizes[0]]) / t_shape
                 # A pitched chord: nothing below, the lowest note, what stands on it, nothing above.
                 side, base = torch.zeros(len(net.shapes), 1), torch.ones(len(net.shapes), 1)
                 keep["chords"] = by_count(torch.cat([side, base, net.shapes, side], -1) if self.pitched else net.shapes)
@@ -571,9 +573,10 @@ class Writer(nn.Module):
         """hidden (B, H) -> the groups of heads."""
         return (F.linear(hidden, self.heads) - self.heads_less).split(self.head_sizes, -1)
 
-    def chord(self, members, shape, uniform):
-        """Draw a shape or a set of drums: members (B, m) scores, shape (B, 32) of the heads, uniform -> its row of `chords`."""
-        scores = F.linear(torch.cat([members, torch.tanh(shape)], -1), self.shapes) - self.shapes_less
+    def chord(self, members, shape, less, uniform):
+        """Draw a shape or a set of drums: members (B, m) scores, shape (B, 32) of the heads, less (B, n_shapes), uniform -> its row of
+        `chords`."""
+        scores = F.linear(torch.cat([members, torch.tanh(shape)], -1), self.shapes) - less
         return self.chords[counted(passed(scores, uniform, self.least_chord), 1 if len(self.shapes) <= N_DIRECT else 2)]
 
     def past(self, lags, spread):
@@ -605,21 +608,26 @@ class BandSampler(nn.Module):
     way. So more noise or a lower threshold changes the doubtful steps first. How long notes last is never in doubt: sustain cells
     are sure, and a note that the knobs add sounds as long as the chord it joins.
 
-    `temperature` divides the scores of begin, pitch, shape and duration. Pitches and chords less likely than `least` (pitch, chord) times
-    the likeliest are never drawn: one note out of the style leads to more of them. The calibration (DESIGN 1.2) is added to scores: `begin`
-    (5, 16) to the log-odds that something begins on a step of the bar, `duration` (5, 10) to the classes of durations, `single` (5,)
-    to the shape without further notes; without it sharper draws favour strong steps, frequent lengths and single notes.
+    `temperature` divides the scores of begin, pitch, shape and duration. Lowest notes and chords of piano, guitar and strings less
+    likely than `least` times the likeliest are never drawn: one note out of the style leads to more of them. The calibration (DESIGN
+    1.2) is added to scores: `begin` (2, 5, 16) to the log-odds that something begins on a step of the bar, `duration` (5, 10) to the
+    classes of durations, `size` (2, 5, 5) to the shapes by their number of further notes (the last: four or more); the second of two
+    holds where bars before are known. Without it sharper draws favour strong steps, frequent lengths and single notes, and phrases
+    after phrases of its own grow denser.
     """
 
-    def __init__(self, band, temperature=(1.0,) * 4, least=(0.0, 0.0), begin=None, duration=None, single=None, source=0):
+    def __init__(self, band, temperature=(1.0,) * 4, least=(0.0, 0.0), begin=None, duration=None, size=None, source=0):
         super().__init__()
         self.band = band
         self.temperature, self.source = tuple(temperature), source
-        zeros = {"begin": torch.zeros(N_TRACKS, N_STEPS), "duration": torch.zeros(N_TRACKS, len(DURATIONS)), "single": torch.zeros(N_TRACKS)}
-        begin, duration, single = (zeros[name] if value is None else torch.as_tensor(value, dtype=torch.float32)
-                                   for name, value in (("begin", begin), ("duration", duration), ("single", single)))
-        self.register_buffer("begin_bias", begin / self.temperature[0], persistent=False)
-        self.writers = nn.ModuleList(Writer(band.net_of(track)[0], self.temperature, least, duration[track], single[track])
+        zeros = {"begin": torch.zeros(2, N_TRACKS, N_STEPS), "duration": torch.zeros(N_TRACKS, len(DURATIONS)),
+                 "size": torch.zeros(2, N_TRACKS, N_SIZES)}
+        begin, duration, size = (zeros[name] if value is None else torch.as_tensor(value, dtype=torch.float32)
+                                   for name, value in (("begin", begin), ("duration", duration), ("size", size)))
+        # Of phrases that begin, and what is added to it after bars.
+        begin = torch.stack([begin[0], begin[1] - begin[0]]) / self.temperature[0]
+        self.register_buffer("begin_bias", begin, persistent=False)
+        self.writers = nn.ModuleList(Writer(band.net_of(track)[0], self.temperature, least, duration[track], size[:, track])
                                      for track in range(N_TRACKS))
         classes = torch.zeros(N_DRUM_CELLS, N_DRUMS)
         for cell in range(N_DRUM_CELLS):
@@ -668,12 +676,12 @@ class BandSampler(nn.Module):
         """One step of a track: `drum_step` or `pitched_step`."""
         return (self.pitched_step if is_pitched(track) else self.drum_step)(self.writers[track], *tensors)
 
-    def drum_step(self, writer, hidden, follow, last, gates, offset, doubtful, chance, given, additions, differs):
+    def drum_step(self, writer, hidden, follow, last, gates, offset, doubtful, chance, given, less, additions, differs):
         """One step of the drums: as `pitched_step`, but nothing lasts. The state `last` is the last row of history."""
         hidden = writer.hidden_of(torch.cat([last, follow], -1), gates, hidden)
         fixed, summed, shape = writer.decide(hidden)
         odds, members = (product(summed, additions) - fixed).split([1, writer.n], -1)
-        notes = writer.chord(members, shape, chance)
+        notes = writer.chord(members, shape, less, chance)
         onset = given + (odds > doubtful).float() * notes
         row = torch.cat([onset, *writer.raw(onset, None, None)], -1)
         follow = FOLLOW_DECAY * follow + (product(row, differs) - offset).clamp(max=1 - FOLLOW_DECAY)
@@ -685,7 +693,8 @@ class BandSampler(nn.Module):
         States: hidden (B, H); follow (B, 9), one minus what `TrackNet` sees; left (B, 72) steps that notes still last; reference (B,)
         the last lowest note, 72 for none; the raw features of the last step. Inputs: gates (B, 3H) but for the last step's part,
         negated; offset (B, 9), negated; doubtful (B, 1), the log-odds from which something begins; alive (B, 1), the steps left from
-        which a note goes on; numbers for the lowest note, its duration and, unless mono, the others' duration and the shape (B, 1);
+        which a note goes on; numbers for the lowest note, its duration and, unless mono, the others' duration and the shape (B, 1), and
+        what is taken from the scores of the shapes (B, n_shapes);
         what is given, 0 where missing (B, 72): onsets, what sounds without beginning, what sounds; the lowest given onset (B,) and
         whether there is one; additions, differs of `Writer.past`; collect (B, 72, 14). Returns the states and y: the row of history,
         what sounds, the notes that were or might have been drawn, and the log-odds that something begins.
@@ -705,7 +714,7 @@ class BandSampler(nn.Module):
             shape, others, rise = more
             others, lasts = (first @ writer.after - others).split([len(DURATIONS), 1], -1)
             second = passed(others, chances[2]).float()
-            chord = writer.chord(looked_up(high[0], writer.above[low]) + rise, shape, chances[3])
+            chord = writer.chord(looked_up(high[0], writer.above[low]) + rise, shape, chances[4], chances[3])
             notes = looked_up(chord, writer.places[low])
             lasts = torch.where(writer.is_low[low], lasts, 1 - second @ writer.lengths)
         begins = odds > doubtful
@@ -741,6 +750,8 @@ class BandSampler(nn.Module):
                 for track, writer in enumerate(self.writers)]
         contents = [self.own(track, row) for track, row in enumerate(rows)]
         phrase = slice(N_CONTEXT, None)
+        # 1 where a bar before is known.
+        after = known[..., :CONTEXT_BARS].amax((-2, -1)).reshape(*known.shape[:-2], 1, 1)
         uniform = uniform_of(noise).reshape(*noise.shape[:-3], N_PHRASE, N_NOISE)
         out = []
         for track, writer in enumerate(self.writers):
@@ -750,7 +761,7 @@ class BandSampler(nn.Module):
             tags[..., len(SOURCES) + target] = 1
             around = net.around(band.features(contents, seen, places, tags + 0 * seen[..., :1]))
             missing = 1 - seen[..., phrase, track:track + 1]
-            new, new_sounding, doubts = self.complete(track, around, rows[track], onset[track], sounding[track], missing,
+            new, new_sounding, doubts = self.complete(track, around, rows[track], onset[track], sounding[track], missing, after,
                                                       uniform.select(-3, track), spread, collect)
             out.append(self.cells_of(track, new[..., :writer.n], new_sounding, doubts, missing))
             contents[track] = torch.cat([contents[track][..., :N_CONTEXT, :], self.own(track, new)], -2)
@@ -766,14 +777,17 @@ class BandSampler(nn.Module):
         counts = 0 * spread[..., :2, :] + torch.tensor([[1.0], [0.25]])
         return spread, torch.cat([spread, counts], -2).transpose(-1, -2)
 
-    def complete(self, track, around, rows, onset, sounding, missing, uniform, spread, collect):
+    def complete(self, track, around, rows, onset, sounding, missing, after, uniform, spread, collect):
         """Write what is missing of a track. around (B, 64, S); of the window rows of history (B, 128, w), onset and sounding (B, 128, n)
-        as given, spread and collect of `maps`; missing (B, 64, 1), uniform (B, 64, 5). Returns, of the phrase, the rows of history,
-        what sounds, and log-odds of the notes that were or might have been drawn, 0 for all others."""
+        as given, spread and collect of `maps`; missing (B, 64, 1), after (B, 1, 1) whether there are bars before, uniform (B, 64, 5).
+        Returns, of the phrase, the rows of history, what sounds, and log-odds of the notes that were or might have been drawn, 0 for
+        all others."""
         net, writer, n_batch_axes = self.band.net_of(track)[0], self.writers[track], missing.dim() - 2
         phrase = slice(N_CONTEXT, None)
         never = UNREACHED * (1 - missing)
-        bias = self.begin_bias[track].repeat(PHRASE_BARS).unsqueeze(-1)
+        begins, continues = self.begin_bias[:, track].repeat(1, PHRASE_BARS).unsqueeze(-1)
+        bias = begins + after * continues
+        less = [] if writer.mono else [writer.shapes_less[0] + after * writer.shapes_less[1] + 0 * missing]
         begin, low, shape, first, others = uniform.split(1, -1)
         doubtful = missing * (torch.logit(begin) - bias) + never
         given = onset[..., phrase, :]
@@ -782,11 +796,11 @@ class BandSampler(nn.Module):
         if writer.pitched:
             given_sounding = sounding[..., phrase, :]
             states += [0 * given[..., 0, :], self.index_of(self.last_lowest(onset[..., :N_CONTEXT, :]))]
-            inputs += [0.5 + never, low, first, *([] if writer.mono else [others, shape]), given, given_sounding * (1 - given),
+            inputs += [0.5 + never, low, first, *([] if writer.mono else [others, shape]), *less, given, given_sounding * (1 - given),
                        given_sounding, self.index_of(lowest(given)), given.sum(-1) > 0.5, spread[..., phrase, :, :],
                        collect[..., phrase, :, :]]
         else:
-            inputs += [shape, given]
+            inputs += [shape, given, *less]
         inputs = [x.reshape(*x.shape[:n_batch_axes], -1, N_BLOCK_STEPS, *x.shape[n_batch_axes + 1:]) for x in inputs]
         shapes = [(N_BLOCK_STEPS, width) for width in (rows.shape[-1], *[writer.n] * (1 + writer.pitched), 1)]
         y = over_steps(self, f"block_of_{track}", states, inputs, shapes, batched=False)[len(states):]

@@ -2,9 +2,9 @@
 
 `evaluate_band.py table --data band.npz --models released/band.onnx hybrid.onnx hybrid.onnx@0` prints every figure of `band_metrics` for
 held-out phrases, for training phrases (how far two sets of songs lie apart) and for what each model writes for the held-out songs'
-chords: from nothing and after the real bars before; then the legacy figures beside the published ones, and what each model writes around
-real tracks, and the verdict: how many figures come as near to the songs' as they should. The figures of the songs have a song-wise 90 %
-interval beside them. `FILE@T` decodes at temperature T: 0 is the hard threshold, 1 for a real-valued network Bernoulli sampling. `pictures` draws
+chords: from nothing, after three phrases of its own, and after the real bars before; then the legacy figures beside the published ones,
+and what each model writes around real tracks, and the verdict: how many figures come as near to the songs' as they should. The figures
+of the songs have a song-wise 90 % interval beside them. `FILE@T` decodes at temperature T: 0 is the hard threshold, 1 for a real-valued network Bernoulli sampling. `pictures` draws
 real phrases beside written ones.
 """
 
@@ -21,14 +21,15 @@ from tqdm import tqdm
 
 import band_metrics
 import verdict
-from band import CONTEXT_BARS, N_TRACKS
-from band_phrases import cells_of_batch, decode, masks, n_cells_of, real_rolls, triads_of, windows_of
+from band import CONTEXT_BARS, N_TRACKS, WINDOW_BARS
+from band_phrases import cells_of_batch, cells_of_logits, decode, masks, n_cells_of, real_rolls, triads_of, windows_of
 from export import session
-from phrases import BASS, DRUMS, PHRASE_BARS, TRACKS
+from phrases import BASS, DRUMS, N_STEPS, PHRASE_BARS, TRACKS
 from train_band import Phrases
 
 N_TRAINING = 1500  # training phrases for the figures of copying
-NOTHING = "from nothing"
+NOTHING, CHAINED = "from nothing", "after its own"
+N_CHAIN = 4  # phrases, the last of which is measured
 
 
 class Model:
@@ -53,18 +54,15 @@ class Model:
         self.session = session(path)
         self.name = self.manifest["id"] + (f" at {temperature}" if temperature else "")
 
-    def write(self, triads, batch, known, seed, label, order=None):
-        """Logits (n, 4, 16, n_cells); triads (n, 16, 24), batch of `Phrases.take`, known (n, 5, 8). Phrase i has its own noise by the seed.
-
-        `order` (n,): what is given is that of another phrase of the batch.
-        """
+    def write(self, triads, cells, known, seed, label):
+        """Logits (n, 4, 16, n_cells); triads (n, 16, 24), cells (n, 8, 16, n_cells), known (n, 5, 8). Phrase i has its own noise by the seed."""
         rng = np.random.default_rng(seed)
         noises = {latent["name"]: rng.standard_normal((len(triads), *latent["shape"][1:])).astype(np.float32)
                   for latent in self.manifest["latents"]}
         unseen = CONTEXT_BARS - self.context_bars
         known = known[:, :, unseen:]
         of_tracks = np.repeat(np.eye(N_TRACKS), n_cells_of(self.layout), 1)
-        given = cells_of_batch(batch, self.layout)[:, unseen:][slice(None) if order is None else order]
+        given = cells[:, unseen:]
         inputs = {"triads": triads[:, 2 * unseen:], "given": given * (known.transpose(0, 2, 1) @ of_tracks)[:, :, None], "known": known}
         feeds = noises | {name: inputs[encoding] for name, encoding in self.conditions.items()}
         return np.stack([self.session.run(["logits"], {name: x[row:row + 1].astype(np.float32) for name, x in feeds.items()})[0][0]
@@ -78,13 +76,27 @@ class Model:
         """What is played of phrases written for a batch's chords with nothing before them."""
         triads = triads_of(batch)
         triads[:, :2 * CONTEXT_BARS] = 0
-        return self.play(self.write(triads, batch, known, seed, label))
+        return self.play(self.write(triads, cells_of_batch(batch, self.layout), known, seed, label))
+
+    def chained(self, phrases, windows, seed, label=CHAINED):
+        """What is played of phrases written after up to three of the model's own, as a pattern is made."""
+        before = np.zeros((len(windows), CONTEXT_BARS, N_STEPS, sum(n_cells_of(self.layout))), np.float32)
+        has = np.zeros(len(windows), bool)
+        for back in reversed(range(N_CHAIN)):
+            rows = np.array([row for row, (_, bar) in enumerate(windows) if bar >= back * PHRASE_BARS])
+            batch = phrases.take([(windows[row][0], windows[row][1] - back * PHRASE_BARS) for row in rows])
+            triads = triads_of(batch) * (has[rows, None, None] | (np.arange(2 * WINDOW_BARS) >= 2 * CONTEXT_BARS)[:, None])
+            known = masks(len(rows), context=True) * has[rows, None, None]
+            cells = np.concatenate([before[rows], np.zeros_like(before[rows])], 1)
+            logits = self.write(triads, cells, known, seed + 100 * back, f"{label}, {N_CHAIN - back} of {N_CHAIN}")
+            before[rows], has[rows] = cells_of_logits(logits, self.layout), True
+        return self.play(logits)
 
 
 def around(model, batch, real, seed):
     """Figures of completion: re-rolls of a track and of a bar, and accompaniment, on real phrases."""
     n = len(real[0])
-    triads = triads_of(batch)
+    triads, cells = triads_of(batch), cells_of_batch(batch, model.layout)
     order = band_metrics.derangement(n, np.random.default_rng(seed))
     centroids = {t: band_metrics.beat_centroids(real[1][:, t]) for t in range(BASS, N_TRACKS)}
     out = {name: {} for name in ("re-roll: others unchanged", "re-roll: notes that stay", "re-roll: tonal distance",
@@ -101,10 +113,10 @@ def around(model, batch, real, seed):
 
     def accompany(track, name, others, pitched):
         known = masks(n, [track])
-        onset, sounding = model.play(model.write(triads, batch, known, seed + 10 + track, f"around {name}"))
-        other, _ = model.play(model.write(triads, batch, known, seed + 10 + track, f"around another {name}", order))
+        onset, sounding = model.play(model.write(triads, cells, known, seed + 10 + track, f"around {name}"))
+        other, _ = model.play(model.write(triads, cells[order], known, seed + 10 + track, f"around another {name}"))
         out["accompany: changes with what is given"][name] = changed(onset, other, others)
-        other, _ = model.play(model.write(triads, batch, known, seed + 20 + track, f"around {name} again"))
+        other, _ = model.play(model.write(triads, cells, known, seed + 20 + track, f"around {name} again"))
         out["accompany: changes with the noise"][name] = changed(onset, other, others)
         if track != DRUMS:
             written = [band_metrics.beat_centroids(sounding[:, t]) for t in pitched]
@@ -121,7 +133,7 @@ def around(model, batch, real, seed):
         if model.given == track:
             continue
         known = masks(n, others)
-        onset, sounding = model.play(model.write(triads, batch, known, seed + track, f"re-roll {name}"))
+        onset, sounding = model.play(model.write(triads, cells, known, seed + track, f"re-roll {name}"))
         out["re-roll: others unchanged"][name] = float((onset[:, others] == real[0][:, others]).all((1, 2, 3, 4)).mean())
         out["re-roll: notes that stay"][name] = float(band_metrics.mean(band_metrics.iou(onset[:, track].reshape(n, -1), real[0][:, track].reshape(n, -1))))
         if track != DRUMS:
@@ -136,7 +148,7 @@ def one_bar(model, batch, real, seed, bar=2):
     """Onset IoU of a re-rolled bar (all tracks) with the real bar before it, per track, beside the real bar's."""
     n = len(real[0])
     known = masks(n, range(N_TRACKS), [b for b in range(PHRASE_BARS) if b != bar])
-    onset, _ = model.play(model.write(triads_of(batch), batch, known, seed, "one bar"))
+    onset, _ = model.play(model.write(triads_of(batch), cells_of_batch(batch, model.layout), known, seed, "one bar"))
     keep = [b for b in range(PHRASE_BARS) if b != bar]
 
     def near(x):
@@ -160,7 +172,7 @@ def sample(phrases, stride, n_most, seed):
     return windows, batch, real_rolls(batch), np.array([phrases.names[song] for song, _ in windows])
 
 
-def measured(model, seed, args, windows, batch, real, songs, seen):
+def measured(model, seed, args, phrases, windows, batch, real, songs, seen):
     """Figures of a model: {"columns": {what it is given: figures}, "around": those around real tracks, if it hears any}.
 
     Further seeds than the first only say how far the figures from nothing go up and down.
@@ -171,7 +183,9 @@ def measured(model, seed, args, windows, batch, real, songs, seen):
                 lambda seed, label: model.alone(batch, masks(len(windows), given), seed, label)}
     if model.context_bars and first:
         before = masks(len(windows), context=True) * batch["has"].numpy()[:, None]
-        settings["after real bars"] = lambda seed, label: model.play(model.write(triads_of(batch), batch, before, seed, label))
+        cells = cells_of_batch(batch, model.layout)
+        settings[CHAINED] = lambda seed, label: model.chained(phrases, windows, seed, label)
+        settings["after real bars"] = lambda seed, label: model.play(model.write(triads_of(batch), cells, before, seed, label))
     columns = {}
     for label, written in settings.items():
         played = written(seed, label)
@@ -223,7 +237,7 @@ def table(args):
         for seed in args.seeds if path == args.models[0] else args.seeds[:1]:
             what = (model.sha256[:12], model.temperature, seed, "around" if args.around else "alone", args.split, args.n, args.stride, held.sha256[:12])
             out.append(remembered(args.figures and args.figures / f"{'-'.join(map(str, what))}.json",
-                                  lambda: measured(model, seed, args, windows, batch, real, songs, seen)))
+                                  lambda: measured(model, seed, args, held, windows, batch, real, songs, seen)))
         for label in out[0]["columns"]:
             name = f"{model.name}, {label}"
             columns[name] = out[0]["columns"][label]
@@ -248,11 +262,14 @@ def table(args):
 
 
 def judge(alone, columns):
-    """Print how many figures of every model from nothing are as near to the data as they should be, and what the first one misses."""
+    """Print how many figures of every model from nothing (and after its own phrases, where it reads them) are as near to the data as they
+    should be, and what the first one misses."""
     first, *others = alone
     data, low, high, training = list(columns.values())[:4]
     best = verdict.nearest({name: alone[name] for name in others}, data)
-    verdicts = {name: verdict.judged(column, data, alone[best], low, high) for name, column in {"training songs": training, **alone}.items()}
+    chained = {name: column for name, column in columns.items() if name.endswith(f", {CHAINED}")}
+    verdicts = {name: verdict.judged(column, data, alone[best], low, high)
+                for name, column in {"training songs": training, first: alone[first], **chained, **alone}.items()}
     print(f"\nVerdict: rows that meet each criterion; the best published system is {best}\n\n{verdict.counts(verdicts)}")
     shown = {"real": data, "low": low, "high": high, "training songs": training, best: alone[best], first: alone[first]}
     print(f"\nWhat {first} misses\n\n{verdict.missed(verdicts[first], shown)}")

@@ -15,7 +15,7 @@ import onnx
 import torch
 from tqdm import tqdm
 
-from band import (CONTEXT_BARS, DRUM_LOWEST, DURATIONS, N_CELLS, N_DRUM_CELLS, N_NOISE, N_TRACKS, WINDOW_BARS, BandSampler)
+from band import (CONTEXT_BARS, DRUM_LOWEST, DURATIONS, N_CELLS, N_DRUM_CELLS, N_NOISE, N_SIZES, N_TRACKS, WINDOW_BARS, BandSampler)
 from band_metrics import notes_of
 from band_phrases import Phrases, cells_of_batch, cells_of_logits, decode, load_band, masks, real_rolls, triads_of, windows_of, write
 from export import LICENCE, TOLERANCE, finish, graphs_of, load_release, session, to_onnx
@@ -24,8 +24,9 @@ from train_band import BandConfig, nearest_duration
 
 INPUTS = ("noise", "chords", "given", "known")
 N_CHECKS = 16
-N_CALIBRATE = 144  # places, of three phrases each
+N_CALIBRATE = 96  # places, of five phrases each
 CHAIN_BARS = 16
+N_DEEP = 3  # phrases after each other
 ATTRIBUTION = (
     "Trained on game scores of freedoom/freedoom (BSD-3-Clause style, see its COPYING), EasyRPG/RTP (CC BY 4.0, see its AUTHORS) "
     "and simutrans/simutrans (Artistic License); on Slakh2100 (CC BY 4.0, Manilow et al. 2019) as quantised in "
@@ -60,58 +61,56 @@ class BandRelease:
 
 
 def marginals(onsets, sounding):
-    """What is calibrated, of phrases as in `band_metrics`: onsets per (track, step of the bar) (5, 16), durations (5, 10) as shares,
-    and the share of steps with onsets that have a single one (5,)."""
+    """What is calibrated, of phrases as in `band_metrics`: onsets per (track, step of the bar) (5, 16), and as shares durations (5, 10)
+    and how many notes begin together (5, 5), the last for five or more."""
     begins = onsets.any(-1)
-    durations = np.full((N_TRACKS, len(DURATIONS)), 1.0)
-    single = np.full(N_TRACKS, 0.5)
+    durations, sizes = np.ones((N_TRACKS, len(DURATIONS))), np.ones((N_TRACKS, N_SIZES))
     for track in range(BASS, N_TRACKS):
         lengths = notes_of(onsets[:, track], sounding[:, track])[:, 2]
         durations[track] += np.bincount(nearest_duration(lengths, np.full(len(lengths), 64)), minlength=len(DURATIONS))
-        sizes = onsets[:, track].sum(-1)
-        single[track] = ((sizes == 1).sum() + 1) / ((sizes > 0).sum() + 2)
-    return begins.mean((0, 2)), durations / durations.sum(1, keepdims=True), single
+        counts = onsets[:, track].sum(-1)
+        sizes[track] += np.bincount(counts[counts > 0].clip(max=N_SIZES) - 1, minlength=N_SIZES)
+    return begins.mean((0, 2)), *(x / x.sum(1, keepdims=True) for x in (durations, sizes))
 
 
-def calibrate(band, release, phrases, n_rounds=7):
-    """Find the biases at which the default knobs play onsets per step, durations and single notes as the training data has them.
+def calibrate(band, release, phrases, n_rounds=8):
+    """Find the biases at which the default knobs play onsets per step, durations and chord sizes as the training data has them.
 
-    Phrases are written from nothing, then after what was written so, and after real bars, a third each: what a network makes of its
-    own music is what is heard most. Each round moves a bias by the log of the ratio that it is off by, damped, since the steps of a
-    phrase pull on each other. Returns (biases by name, figures).
+    Phrases are written from nothing, then after what was written so, twice, and after real bars: what a network makes of its own
+    music is what is heard most. Phrases that begin and phrases after others have biases of their own but for durations, which are
+    counted over all. Each round moves a bias by the log of the ratio that it is off by, damped, since the steps of a phrase pull on
+    each other. Returns (biases by name, figures).
     """
     rng = np.random.default_rng(3)
     windows = windows_of(phrases, 1)
     followed = set(windows)
-    windows = [(song, bar) for song, bar in windows if (song, bar + PHRASE_BARS) in followed]
+    windows = [(song, bar) for song, bar in windows if all((song, bar + n * PHRASE_BARS) in followed for n in range(1, N_DEEP + 1))]
     windows = [windows[i] for i in rng.permutation(len(windows))[:N_CALIBRATE]]
     first = phrases.take(windows, context=np.zeros(len(windows), bool))
-    second = phrases.take([(song, bar + PHRASE_BARS) for song, bar in windows])
-    target = marginals(*(np.concatenate(rolls) for rolls in zip(*map(real_rolls, (first, second, second)))))
+    later = [phrases.take([(song, bar + n * PHRASE_BARS) for song, bar in windows]) for n in range(1, N_DEEP + 1)]
+    targets = [marginals(*(np.concatenate(rolls) for rolls in zip(*map(real_rolls, batches))))
+               for batches in ([first], [*later, later[0]], [first, *later, later[0]])]
     context = masks(len(windows), context=True)
-    real = cells_of_batch(second) * context[:, 0, :, None, None]
-    known = context * second["has"].numpy()[:, None]
-    bias = [np.zeros_like(t) for t in target]
+    real = cells_of_batch(later[0]) * context[:, 0, :, None, None]
+    known = context * later[0]["has"].numpy()[:, None]
+    begin, duration, size = (np.zeros((*n, *t.shape)) for n, t in zip(((2,), (), (2,)), targets[0]))
     for _ in tqdm(range(n_rounds), desc="calibrate", unit="round"):
-        used = [b.round(3) for b in bias]
+        used = [bias.clip(-2.5, 2.5).round(3) for bias in (begin, duration, size)]
         sampler = BandSampler(band, release.temperature, release.least, *used).eval()
-        alone = write(sampler, triads_of(first), seed=4)
-        own = np.concatenate([cells_of_logits(alone), np.zeros_like(alone)], 1)
-        after = [write(sampler, triads_of(second), *given, seed=seed) for given, seed in (((own, context), 5), ((real, known), 6))]
-        played = marginals(*decode(np.concatenate([alone, *after]), release.decode_temperature, rng=np.random.default_rng(0)))
-        for kind, (b, want, got) in enumerate(zip(bias, target, played)):
-            if kind == 0:
-                # A step that hardly ever has an onset is left where it is.
-                change = np.log((want + 2e-3) / (got + 2e-3))
-            elif kind == 1:
-                change = np.log(want / got)
-            else:
-                change = np.log(want / (1 - want)) - np.log(got / (1 - got))
-            b += 0.6 * np.clip(change, -1, 1)
-        bias = [np.clip(b, -2.5, 2.5) for b in bias]
-    names = ("begin", "duration", "single")
-    steps = {name: dict(zip(TRACKS, (m[0].sum(1)).round(3).tolist())) for name, m in (("data", target), ("played", played))}
-    return dict(zip(names, used)), {"onset_steps_per_bar": steps}
+        written = [write(sampler, triads_of(first), seed=4)]
+        for seed, batch in enumerate(later, 5):
+            own = np.concatenate([cells_of_logits(written[-1]), np.zeros_like(written[-1])], 1)
+            written.append(write(sampler, triads_of(batch), own, context, seed=seed))
+        written.append(write(sampler, triads_of(later[0]), real, known, seed=4))
+        played = [marginals(*decode(np.concatenate(part), release.decode_temperature, rng=np.random.default_rng(0)))
+                  for part in (written[:1], written[1:], written)]
+        for place, (want, got) in enumerate(zip(targets[:2], played)):
+            # A step that hardly ever has an onset is left where it is.
+            begin[place] += 0.6 * np.clip(np.log((want[0] + 2e-3) / (got[0] + 2e-3)), -1, 1)
+            size[place] += 0.6 * np.clip(np.log(want[2] / got[2]), -1, 1)
+        duration += 0.6 * np.clip(np.log(targets[2][1] / played[2][1]), -1, 1)
+    steps = {name: dict(zip(TRACKS, m[2][0].sum(1).round(3).tolist())) for name, m in (("data", targets), ("played", played))}
+    return dict(zip(("begin", "duration", "size"), used)), {"onset_steps_per_bar": steps}
 
 
 def manifest_of(release, config, checkpoints, calibration, biases, figures):
@@ -209,7 +208,7 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         model = to_onnx(sampler, arguments, Path(folder) / "graph.onnx", INPUTS)
     worst, n_parted = compare(sampler, model, phrases)
-    begin = biases.get("begin", np.zeros((N_TRACKS, N_STEPS)))
+    begin = biases.get("begin", np.zeros((2, N_TRACKS, N_STEPS)))[1]
     calibration = {"temperature": release.decode_temperature, "bias": [float(b) for b in begin.mean(1).round(3)]}
     content = finish(model, manifest_of(release, config, checkpoints, calibration, biases, figures), args.output)
     n_nodes = sum(len(graph.node) for graph in graphs_of(model.graph))

@@ -160,8 +160,8 @@ def test_single_steps_agree_with_teacher_forcing(trained):
                 assert torch.allclose(sampler.own(track, rows), contents[track][one], atol=1e-6)
                 seen.clear()
                 writer.decide = lambda hidden, writer=writer: (seen.append(hidden), type(writer).decide(writer, hidden))[1]
-                sampler.complete(track, around[one], rows, onset, sounding, torch.zeros(1, 64, 1), torch.rand(1, 64, 5), spread[one],
-                                 collect[one])
+                sampler.complete(track, around[one], rows, onset, sounding, torch.zeros(1, 64, 1), torch.zeros(1, 1, 1),
+                                 torch.rand(1, 64, 5), spread[one], collect[one])
                 del writer.decide
                 assert torch.allclose(torch.stack(seen, 1)[0], forced[row], atol=1e-5), (group, track)
         net.decide = decide
@@ -210,6 +210,26 @@ def test_noise_moves_nothing_but_what_it_belongs_to(trained):
     start = bp.CELL_STARTS[STRINGS]
     assert np.array_equal(one[..., :start], two[..., :start])
     assert not np.array_equal(one[..., start:], two[..., start:])
+
+
+def test_phrases_that_begin_and_phrases_after_others_are_calibrated_apart(trained):
+    pytest.importorskip("torch")
+    import band_phrases as bp
+
+    band, _, phrases = trained
+    batch = phrases.take(phrases.windows[0][:3])
+    for begin, size in ((3.0, 0.0), (0.0, 3.0)):
+        biases = np.zeros((2, 5, 16)), np.zeros((2, 5, 5))
+        biases[0][1] = begin
+        biases[1][1, :, 0] = size
+        changed = bp.BandSampler(band, begin=biases[0], size=biases[1]).eval()
+        alone, after = (
+            [bp.decode(bp.write(sampler, bp.triads_of(batch), bp.cells_of_batch(batch), bp.masks(3, context=context), 1))[0]
+             for sampler in (bp.BandSampler(band).eval(), changed)] for context in (False, True))
+        assert np.array_equal(*alone)
+        steps = [onset.any(-1).sum((0, 2, 3)) for onset in after]
+        chords = [onset.sum((0, 2, 3, 4)) / onset.any(-1).sum((0, 2, 3)) for onset in after]
+        assert (steps[1] > steps[0]).all() if begin else (chords[1] < chords[0])[STRINGS]
 
 
 def test_masks_to_learn_from_are_those_of_use(trained):

@@ -3,7 +3,7 @@
 use super::proto::{EXTERNAL, GraphProto, ModelProto};
 use crate::generate::ModelError;
 
-/// Most nodes of a graph, those of graphs inside it included. The band has 1,617.
+/// Most nodes of a graph, those of graphs inside it included. The band has 1,643.
 pub const MAX_NODES: u64 = 20_000;
 /// Most numbers of one tensor, and of all tensors that a file holds: 64 MB of 32-bit floats.
 pub const MAX_VALUES: u64 = 1 << 24;
