@@ -26,7 +26,7 @@ use nice_plug::{
 };
 use std::{
     collections::HashMap,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{
         Arc, Mutex,
         atomic::{AtomicU32, Ordering},
@@ -159,6 +159,10 @@ fn instance(folder: &Path) -> (Instance, Arc<BarlineParams>, Arc<Port>, Arc<Atom
             of_panic.fetch_add(1, Ordering::Relaxed);
         }),
         models: Vec::new,
+        install: |path| match std::fs::read_to_string(path) {
+            Ok(text) if text == "model" => Ok("new-model".into()),
+            _ => Err("it is no model".into()),
+        },
         preferences: Some(folder.join("preferences")),
         music: Some(folder.join("music")),
     };
@@ -572,6 +576,60 @@ fn a_midi_file_is_opened_and_taken_away_again() {
     assert!(given(&harness).is_none());
     click(&mut harness, "Undo");
     assert!(given(&harness).is_some());
+    click(&mut harness, "Clear");
+    bring(&mut harness, &music.join("tune.mid"));
+    assert_eq!(given(&harness).map(|given| given.n_notes()), Some(3), "what is dropped is opened");
+    gestures(&harness);
+}
+
+#[derive(Debug)]
+struct Dropped(PathBuf);
+
+impl egui::DroppedFile for Dropped {
+    fn path(&self) -> &Path {
+        &self.0
+    }
+
+    fn bytes(&self) -> Result<Vec<u8>, String> {
+        unimplemented!("the editor reads files by their paths")
+    }
+}
+
+/// Drops a file into the window, as a windowing library would that hands drops on.
+fn bring(harness: &mut Harness<'_, Stage>, path: &Path) {
+    harness.input_mut().dropped_files.push(Arc::new(Dropped(path.into())));
+    harness.run_steps(3);
+}
+
+#[test]
+fn a_model_is_installed_by_button_or_dropped_and_chosen() {
+    let folder = tempfile::tempdir().unwrap();
+    let music = folder.path().join("music");
+    std::fs::create_dir(&music).unwrap();
+    for (name, text) in [("good.onnx", "model"), ("bad.onnx", "other"), ("song.wav", "")] {
+        std::fs::write(music.join(name), text).unwrap();
+    }
+    let mut harness = open_in(folder.path());
+    let model = |harness: &Harness<'_, Stage>| harness.state().params.saved.snapshot().settings.model;
+    let before = model(&harness);
+    // A thread tries it.
+    let wait = |harness: &mut Harness<'_, Stage>, text: &str| {
+        let until = Instant::now() + Duration::from_secs(20);
+        while harness.query_by_label_contains(text).is_none() {
+            assert!(Instant::now() < until, "nothing says: {text}");
+            harness.run_steps(1);
+        }
+    };
+    bring(&mut harness, &music.join("song.wav"));
+    wait(&mut harness, "song.wav is neither");
+    bring(&mut harness, &music.join("bad.onnx"));
+    wait(&mut harness, "bad.onnx is not installed: it is no model");
+    assert_eq!(model(&harness), before);
+    click(&mut harness, "Install model");
+    assert!(harness.query_by_label("song.wav").is_none(), "the chooser shows models");
+    click(&mut harness, "good.onnx");
+    wait(&mut harness, "Model new-model is installed");
+    assert_eq!(model(&harness), "new-model");
     gestures(&harness);
 }
 

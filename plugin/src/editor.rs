@@ -2,6 +2,7 @@
 //! the port, changes parameters through the host and settings through [`Saved`](crate::params::Saved).
 
 mod camera;
+mod chooser;
 mod chord_lane;
 mod chord_model;
 mod controls;
@@ -10,6 +11,7 @@ mod explain;
 mod given;
 mod harmony;
 mod hint;
+mod incoming;
 mod lanes;
 mod learning;
 mod preferences;
@@ -29,10 +31,13 @@ use crate::{
     music::time::{Tempo, TimeSignature},
     params::{BarlineParams, ChordSource},
 };
+use chooser::{MIDI, MODEL, ends};
 use chord_lane::ChordLane;
 use drag::Window;
 use egui::{Align, Button, CentralPanel, Color32, Event, Key, Layout, Modifiers, Panel, RichText, Role, Ui, WidgetInfo};
 use given::Given;
+use incoming::Incoming;
+pub use incoming::Install;
 use learning::Learning;
 use nice_plug::{
     context::gui::GuiContext,
@@ -56,7 +61,7 @@ use strips::Change;
 use takeaway::TakeAway;
 use theme::Palette;
 pub use view_model::ModelChoice;
-use view_model::ViewModel;
+use view_model::{Tone, ViewModel};
 use widgets::NOTE_SIZE;
 
 /// Size of the page before it is changed, and the least one, in logical points.
@@ -87,6 +92,8 @@ pub struct Instance {
     pub panic: Box<dyn Fn() + Send + Sync>,
     /// Lists the models to choose from.
     pub models: fn() -> Vec<ModelChoice>,
+    /// Installs a model.
+    pub install: Install,
     /// Where preferences are kept.
     pub preferences: Option<PathBuf>,
     /// Where music is saved.
@@ -119,6 +126,7 @@ pub struct Page {
     window: Option<Window>,
     learning: Learning,
     given: Given,
+    incoming: Incoming,
     chord_lane: ChordLane,
     /// The progression while it is typed and cannot be read, or has the focus.
     draft: Option<String>,
@@ -130,6 +138,7 @@ impl NiceEguiApp for Page {
     fn build(&mut self, egui: egui::Context, gui: GuiContext, frame: &mut Frame) -> Result<(), HandlerError> {
         self.open(&egui);
         self.window = Window::of(frame.baseview_window());
+        self.incoming.open(self.window, &egui);
         self.gui = Some(gui);
         Ok(())
     }
@@ -158,6 +167,7 @@ impl NiceEguiApp for Page {
     fn editor_closed(&mut self) {
         (self.gui, self.window) = (None, None);
         self.take_away.let_go();
+        self.incoming.close();
     }
 }
 
@@ -179,6 +189,7 @@ impl Page {
             window: None,
             learning,
             given: Given::default(),
+            incoming: Incoming::default(),
             chord_lane: ChordLane::default(),
             draft: None,
             refused: None,
@@ -195,6 +206,13 @@ impl Page {
     pub fn show(&mut self, ui: &mut Ui, setter: &ParamSetter) {
         self.view.update(&self.instance, &(self.instance.status)());
         self.keyboard(ui, setter);
+        for path in self.incoming.take(ui) {
+            self.bring_in(path, ui, setter);
+        }
+        if let Some(id) = self.incoming.installed() {
+            self.view.models = (self.instance.models)();
+            self.choose_model(id, setter);
+        }
         let mut changes = Vec::new();
         // The window is cleared in the panels' colour; painting it again would cost as much as everything else where software draws.
         let bare = egui::Frame::side_top_panel(ui.style()).fill(Color32::TRANSPARENT);
@@ -214,6 +232,7 @@ impl Page {
                 self.take_away.dragged(&handle, Which::Lane(lane_idx), &self.instance, &self.view, self.window);
             }
             controls::show(ui, &self.instance.params, setter);
+            self.incoming.show(ui);
             self.messages(ui);
         });
         if self.preferences.explains {
@@ -373,6 +392,9 @@ impl Page {
         ui.horizontal(|ui| {
             widgets::label(ui, "Model");
             self.model_choice(ui, setter);
+            if let Some(path) = self.incoming.button(ui, self.instance.music.as_deref()) {
+                self.bring_in(path, ui, setter);
+            }
             ui.label(RichText::new(&self.view.engine).color(palette.faint)).on_hover_text(&self.view.engine_details);
         });
         ui.horizontal(|ui| {
@@ -418,8 +440,26 @@ impl Page {
         });
         shown.response.widget_info(|| WidgetInfo::labeled(Role::ComboBox, true, "Model"));
         if let Some(id) = chosen.filter(|id| *id != current) {
-            // A model name cannot make the progression wrong.
-            let _ = saved.change(|settings| settings.model = id);
+            self.choose_model(id, setter);
+        }
+    }
+
+    fn choose_model(&self, id: String, setter: &ParamSetter) {
+        // A model name cannot make the progression wrong.
+        let _ = self.instance.params.saved.change(|settings| settings.model = id);
+        self.settings_changed(setter);
+    }
+
+    /// Takes a file in: a MIDI file as the track to accompany, a model to be installed.
+    fn bring_in(&mut self, path: PathBuf, ui: &Ui, setter: &ParamSetter) {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if ends(&path, MODEL) {
+            self.incoming.install(path, self.instance.install, ui.ctx());
+        } else if !ends(&path, MIDI) {
+            self.incoming.say(format!("{name} is neither a MIDI file (.mid) nor a model (.onnx)."), Tone::Bad);
+        } else if self.view.lanes.len() <= 1 {
+            self.incoming.say(format!("{name}: this model has one track and accompanies nothing; choose Band."), Tone::Bad);
+        } else if self.given.open(&path, &self.instance.params) {
             self.settings_changed(setter);
         }
     }

@@ -398,6 +398,7 @@ impl Plugin for Barline {
             }),
             n_sent: Box::new(move || with_sent.n_sent.load(Ordering::Relaxed)),
             models,
+            install: |path| Library::new().install(path).map(|model| model.manifest.id).map_err(|error| error.to_string()),
             preferences: crate::inference::runtime::data_dir(),
             music: music_dir(),
         })

@@ -25,7 +25,10 @@ use x11rb::{
     connection::{Connection, RequestConnection},
     protocol::{
         Event,
-        xproto::{AtomEnum, ClientMessageEvent, ConnectionExt, CreateWindowAux, EventMask, PropMode, Window, WindowClass},
+        xproto::{
+            AtomEnum, ClientMessageEvent, ConfigureWindowAux, ConnectionExt, CreateWindowAux, EventMask, PropMode, Window,
+            WindowClass,
+        },
     },
     rust_connection::RustConnection,
     wrapper::ConnectionExt as _,
@@ -345,5 +348,60 @@ fn what_is_dragged_out_of_the_window_arrives_note_for_note() {
         }
         assert!(params.lane4.lane.mute.value(), "nothing mutes what was dropped");
         drop((handle, window));
+    });
+}
+
+#[test]
+fn what_is_dropped_on_another_window_becomes_its_given_track() {
+    on_display("drag::what_is_dropped_on_another_window_becomes_its_given_track", || {
+        let folder = tempfile::tempdir().unwrap();
+        let open = || {
+            let (instance, params, ..) = instance(folder.path());
+            let editor = editor::create(instance).unwrap();
+            let SpawnedEditor { handle, window } =
+                editor.spawn(None, false, None, GuiContext::new(Arc::new(super::Host::default())), None).unwrap();
+            handle.show(&window).unwrap();
+            (params, handle, window, editor)
+        };
+        let (from, to) = (open(), open());
+        let mut desk = Desk::new();
+        desk.conn.unmap_window(desk.window).unwrap();
+        desk.rest(FRAMES * 10);
+        // Side by side: the newer one is on top, and last in the tree.
+        let tree = desk.conn.query_tree(desk.root).unwrap().reply().unwrap().children;
+        let is_page = |window: &Window| {
+            let of = desk.conn.get_geometry(*window).unwrap().reply().unwrap();
+            (f32::from(of.width), f32::from(of.height)) == (SIZE.x, SIZE.y)
+        };
+        let pages: Vec<Window> = tree.into_iter().filter(is_page).collect();
+        assert_eq!(pages.len(), 2);
+        let aside = ConfigureWindowAux::new().x(1100);
+        desk.conn.configure_window(*pages.last().unwrap(), &aside).unwrap().check().unwrap();
+        desk.rest(FRAMES * 3);
+
+        let (params, guitar) = (Arc::clone(&to.0), place_of("Drag Guitar"));
+        let given = || params.saved.given();
+        // Dropped on its own window it goes nowhere.
+        desk.move_to(guitar);
+        desk.button(true);
+        for y in [20, 60, 200] {
+            desk.move_to((guitar.0, guitar.1 - y));
+        }
+        desk.button(false);
+        desk.rest(FRAMES * 4);
+        assert!(from.0.saved.given().is_none() && given().is_none());
+
+        desk.drag_over(guitar);
+        desk.button(false);
+        let until = Instant::now() + PATIENCE;
+        while given().is_none() {
+            assert!(Instant::now() < until, "nothing was taken");
+            desk.rest(FRAMES);
+        }
+        let parts = render_parts(&pattern(&from.0, 0), &from.0.knobs(), TimeSignature::default(), 0..8);
+        let n_notes = parts.iter().filter(|(part, _)| *part == Part::Track(3)).count();
+        assert_eq!(given().map(|given| given.n_notes()), Some(n_notes));
+        assert!(from.0.saved.given().is_none());
+        drop((from, to));
     });
 }

@@ -1,9 +1,12 @@
-//! Files dragged out of the window, into the host or a file manager. The windowing library has no source of drags; one exists here for
-//! X11, on a connection and a thread of its own. Elsewhere there is none yet, and the page shows no handle to drag.
+//! Files dragged out of the window, into the host or a file manager, and files dropped into it. The windowing library has no source of
+//! drags, and egui's part of it drops what arrives; both exist here for X11, on connections and threads of their own. Elsewhere there are
+//! none yet: the page shows no handle to drag, and files are opened by buttons.
 
 mod uri;
 #[cfg(target_os = "linux")]
 mod x11;
+#[cfg(target_os = "linux")]
+mod x11_target;
 
 use raw_window_handle::{HasWindowHandle, RawWindowHandle};
 use std::{
@@ -135,3 +138,67 @@ fn run(window: Window, list: Vec<u8>, shared: &Shared) -> Ending {
 fn run(_window: Window, _list: Vec<u8>, _shared: &Shared) -> Ending {
     Ending::Failed(DragError::Platform.to_string())
 }
+
+/// Where files that were dropped wait for the page.
+struct Inbox {
+    paths: Mutex<Vec<PathBuf>>,
+    hovered: AtomicBool,
+    closed: AtomicBool,
+    /// Has the page look.
+    wake: Box<dyn Fn() + Send + Sync>,
+}
+
+impl Inbox {
+    fn put(&self, paths: Vec<PathBuf>) {
+        self.paths.lock().unwrap_or_else(PoisonError::into_inner).extend(paths);
+        (self.wake)();
+    }
+
+    fn hover(&self, hovered: bool) {
+        if self.hovered.swap(hovered, Ordering::Relaxed) != hovered {
+            (self.wake)();
+        }
+    }
+}
+
+/// Takes files that are dropped into a window, while it lives.
+pub struct Catcher(Arc<Inbox>);
+
+impl Catcher {
+    /// Begins to take files; `wake` is called when there are some. `None` where that cannot be: files are then opened by buttons.
+    pub fn new(window: Window, wake: impl Fn() + Send + Sync + 'static) -> Option<Self> {
+        let (paths, hovered, closed) = (Mutex::default(), AtomicBool::new(false), AtomicBool::new(false));
+        let inbox = Arc::new(Inbox { paths, hovered, closed, wake: Box::new(wake) });
+        let of_thread = Arc::clone(&inbox);
+        let thread = std::thread::Builder::new().name("barline-drop".into());
+        IS_POSSIBLE.then(|| thread.spawn(move || catch(window, &of_thread)).ok())??;
+        Some(Self(inbox))
+    }
+
+    /// The files dropped since.
+    #[must_use]
+    pub fn take(&self) -> Vec<PathBuf> {
+        std::mem::take(&mut *self.0.paths.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Files are over the window.
+    #[must_use]
+    pub fn is_hovered(&self) -> bool {
+        self.0.hovered.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Catcher {
+    fn drop(&mut self) {
+        self.0.closed.store(true, Ordering::Relaxed);
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn catch(window: Window, inbox: &Inbox) {
+    // Without an X server there is nobody to drop anything, and the buttons are there.
+    let _ = x11_target::run(window.0, inbox);
+}
+
+#[cfg(not(target_os = "linux"))]
+fn catch(_window: Window, _inbox: &Inbox) {}

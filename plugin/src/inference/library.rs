@@ -43,6 +43,31 @@ pub struct ModelInfo {
     pub origin: Origin,
 }
 
+/// Why a model is not installed.
+#[derive(Debug, thiserror::Error)]
+pub enum InstallError {
+    /// It is refused.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// Models inside the program cannot be replaced.
+    #[error("its id `{id}` is that of a model inside Barline, which is found first: it would never be used")]
+    BuiltIn {
+        /// The id.
+        id: String,
+    },
+    /// There is nowhere to put it.
+    #[error("there is no folder for the user's models")]
+    NoFolder,
+    /// It cannot be copied.
+    #[error("{path} cannot be written: {reason}")]
+    Write {
+        /// Where it should have gone.
+        path: String,
+        /// Why not.
+        reason: String,
+    },
+}
+
 /// Finds models by id or path.
 #[derive(Clone, Debug)]
 pub struct Library {
@@ -110,6 +135,36 @@ impl Library {
     pub fn open(&self, model: &str) -> Result<OnnxGenerator, ModelError> {
         let (bytes, origin) = self.find(model)?;
         OnnxGenerator::load(&bytes, if origin == Origin::Embedded { Trust::Embedded } else { Trust::File })
+    }
+
+    /// Loads a model file and runs it once, as the plugin would, and copies it into the user's folder, in the place of one with the same id.
+    ///
+    /// # Errors
+    /// [`InstallError`]; the folder is then as it was.
+    pub fn install(&self, path: &Path) -> Result<ModelInfo, InstallError> {
+        let folder = self.folder.as_deref().ok_or(InstallError::NoFolder)?;
+        let bytes = read(path)?;
+        let found = info(&bytes, Origin::File(path.into()))?;
+        let id = &found.manifest.id;
+        if EMBEDDED.iter().any(|(embedded, _)| embedded == id) {
+            return Err(InstallError::BuiltIn { id: id.clone() });
+        }
+        OnnxGenerator::load(&bytes, Trust::File)?;
+        let older = match self.inspect(id) {
+            Ok(ModelInfo { origin: Origin::File(place), .. }) => Some(place),
+            _ => None,
+        };
+        let place = older.unwrap_or_else(|| folder.join(format!("{id}.onnx")));
+        let write = || {
+            std::fs::create_dir_all(folder)?;
+            // It appears whole or not at all.
+            let part = place.with_extension("part");
+            std::fs::write(&part, &bytes).and_then(|()| std::fs::rename(&part, &place)).inspect_err(|_| {
+                let _ = std::fs::remove_file(&part);
+            })
+        };
+        write().map_err(|e: std::io::Error| InstallError::Write { path: place.display().to_string(), reason: e.to_string() })?;
+        Ok(ModelInfo { origin: Origin::File(place), ..found })
     }
 
     fn files(&self) -> Vec<PathBuf> {
@@ -229,6 +284,35 @@ mod tests {
         assert_eq!(library.inspect("tiny").unwrap().origin, Origin::File(path.clone()));
         assert_eq!(library.open(path.to_str().unwrap()).unwrap().manifest().id, "tiny");
         assert_eq!(library.inspect("").unwrap().origin, Origin::Embedded);
+    }
+
+    #[test]
+    fn a_model_is_installed_once_it_has_run_and_takes_the_place_of_its_older_self() {
+        let (place, source) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let library = Library::with_folder(place.path().join("new").join("models"));
+        let file = |name: &str, bytes: &[u8]| {
+            let path = source.path().join(name);
+            std::fs::write(&path, bytes).unwrap();
+            path
+        };
+        let names = || {
+            let entries = std::fs::read_dir(library.folder().unwrap()).into_iter().flatten().flatten();
+            entries.map(|entry| entry.file_name().into_string().unwrap()).collect::<Vec<_>>()
+        };
+        assert!(matches!(library.install(&file("a.onnx", &TINY[..3000])), Err(InstallError::Model(ModelError::NotOnnx { .. }))));
+        let band = EMBEDDED[2].1;
+        assert!(matches!(library.install(&file("b.onnx", band)), Err(InstallError::BuiltIn { id }) if id == "band"));
+        assert_eq!(names(), Vec::<String>::new());
+        let model = file("downloaded (1).onnx", TINY);
+        assert_eq!(library.install(&model).unwrap().manifest.id, "tiny");
+        assert_eq!((names(), library.open("tiny").unwrap().manifest().id.as_str()), (vec!["tiny.onnx".into()], "tiny"));
+        let own = library.folder().unwrap().join("my own name.onnx");
+        std::fs::rename(library.folder().unwrap().join("tiny.onnx"), &own).unwrap();
+        assert_eq!(library.install(&model).unwrap().origin, Origin::File(own));
+        assert_eq!(names(), ["my own name.onnx"]);
+        let nowhere = Library::with_folder(model.join("models"));
+        assert!(matches!(nowhere.install(&model), Err(InstallError::Write { .. })));
+        assert!(matches!(Library { folder: None }.install(&model), Err(InstallError::NoFolder)));
     }
 
     #[test]

@@ -27,7 +27,7 @@ use x11rb::{
 };
 
 /// The newest version of the protocol, and the oldest that is spoken.
-const VERSIONS: (u32, u32) = (5, 3);
+pub const VERSIONS: (u32, u32) = (5, 3);
 /// Time between two looks at the pointer.
 const POLL: Duration = Duration::from_millis(8);
 /// Time for an answer to the last place of the pointer.
@@ -58,7 +58,7 @@ pub enum X11Error {
 }
 
 x11rb::atom_manager! {
-    Atoms: AtomsCookie {
+    pub Atoms: AtomsCookie {
         // A name as it is comes first: the macro makes one array of all, of the first one's type.
         TARGETS,
         aware: b"XdndAware",
@@ -72,6 +72,7 @@ x11rb::atom_manager! {
         finished: b"XdndFinished",
         copy: b"XdndActionCopy",
         uri_list: b"text/uri-list",
+        type_list: b"XdndTypeList",
     }
 }
 
@@ -361,7 +362,7 @@ impl Source {
 }
 
 /// A reply, or nothing where the window that was asked about has gone.
-fn known<T>(reply: Result<T, ReplyError>) -> Result<Option<T>, ConnectionError> {
+pub fn known<T>(reply: Result<T, ReplyError>) -> Result<Option<T>, ConnectionError> {
     match reply {
         Ok(reply) => Ok(Some(reply)),
         Err(ReplyError::X11Error(_)) => Ok(None),
