@@ -2,6 +2,7 @@
 
 mod bundle;
 mod demo;
+mod dist;
 mod fuzz;
 mod install;
 mod packages;
@@ -26,6 +27,8 @@ const USAGE: &str = "Usage: cargo xtask <task>
   measure [MODEL] [N] bundle in release, and measure in a headless host: start-up, memory and idle
                       time of N instances (50) of a model (band), notes at places never visited,
                       all N playing at once
+  dist                one archive for this platform, target/dist/: both plugin formats, the programs, their
+                      documentation, the licences of everything in them, checksums
   test                everything that CI runs
   sanitize            the core under RealtimeSanitizer and Miri
   fuzz [SECONDS]      the fuzz targets for so long each (60)
@@ -63,6 +66,7 @@ fn run() -> Result<()> {
             test::some(&[("fuzz targets", &|closing| fuzz::run(seconds, closing))])
         }
         "bounce" => no_arguments(&task, &rest).and_then(|()| soak::bounce()),
+        "dist" => no_arguments(&task, &rest).and_then(|()| dist::run()),
         "soak" => soak::run(number(&task, &rest, 100_000)?),
         "runtime" => runtime::run(rest),
         "packages" => no_arguments(&task, &rest).and_then(|()| packages::require(packages::EVERYTHING)),

@@ -26,16 +26,8 @@ pub fn cargo() -> Command {
 
 /// Cargo's target folder, wherever the environment or the configuration put it.
 pub fn target_dir() -> Result<PathBuf> {
-    let output = cargo().args(["metadata", "--no-deps", "--format-version", "1"]).output().context("cannot run cargo")?;
-    if !output.status.success() {
-        bail!("`cargo metadata` failed:\n{}", String::from_utf8_lossy(&output.stderr));
-    }
-    let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).context("cannot read `cargo metadata`")?;
-    metadata
-        .get("target_directory")
-        .and_then(|d| d.as_str())
-        .map(PathBuf::from)
-        .context("`cargo metadata` names no target folder")
+    let metadata = cargo_metadata::MetadataCommand::new().no_deps().exec().context("cannot read `cargo metadata`")?;
+    Ok(metadata.target_directory.into())
 }
 
 /// Runs a command to its end and insists on success.
