@@ -633,6 +633,60 @@ fn a_model_is_installed_by_button_or_dropped_and_chosen() {
     gestures(&harness);
 }
 
+#[test]
+fn a_whole_preset_is_loaded_saved_and_undone() {
+    let folder = tempfile::tempdir().unwrap();
+    let own = folder.path().join("preferences").join("presets");
+    std::fs::create_dir_all(&own).unwrap();
+    std::fs::write(own.join("broken.json"), "{").unwrap();
+    let mut harness = open_in(folder.path());
+    let of = |harness: &Harness<'_, Stage>| {
+        let params = &harness.state().params;
+        let settings = params.saved.snapshot().settings;
+        (
+            settings.model,
+            settings.progression,
+            params.seed.value(),
+            params.morph.value(),
+            params.length.value(),
+            settings.takes.len(),
+        )
+    };
+    click(&mut harness, "Re-roll all");
+    let before = of(&harness);
+    click(&mut harness, "Load / Save");
+    click(&mut harness, "Band: slowly to another seed");
+    let loaded = of(&harness);
+    assert_eq!((loaded.0.as_str(), loaded.2, loaded.3, loaded.4, loaded.5), ("band", 1500, 0.25, Length::Bars16, 0));
+    assert!(loaded.1.starts_with("F | G"));
+    click(&mut harness, "Undo");
+    assert_eq!(of(&harness), before);
+    click(&mut harness, "Redo");
+    assert_eq!(of(&harness), loaded);
+
+    click(&mut harness, "Load / Save");
+    click(&mut harness, "Save preset");
+    assert!(harness.query_by_label_contains("needs a name").is_some());
+    harness.get_by_label("Name of the preset").focus();
+    harness.run();
+    harness.get_by_label("Name of the preset").type_text("Mine");
+    harness.run();
+    click(&mut harness, "Save preset");
+    assert!(harness.query_by_label_contains("Mine saved").is_some());
+    click(&mut harness, "broken");
+    assert!(harness.query_by_label_contains("broken: the preset was not loaded").is_some());
+    assert_eq!(of(&harness), loaded);
+    click(&mut harness, "Load / Save");
+    click(&mut harness, "Band: bass and drums");
+    assert_ne!(of(&harness), loaded);
+    assert!(!harness.state().params.lane3.lane.on.value());
+    click(&mut harness, "Load / Save");
+    click(&mut harness, "Mine");
+    assert_eq!(of(&harness), loaded);
+    assert!(harness.state().params.lane3.lane.on.value());
+    gestures(&harness);
+}
+
 /// The mean time of a frame: page and tessellation, without the drawing itself.
 /// `cargo test -p barline --features cli,standalone --test editor -- --ignored --nocapture frame_time`
 #[test]

@@ -15,6 +15,7 @@ mod incoming;
 mod lanes;
 mod learning;
 mod preferences;
+mod presets;
 mod progressions;
 mod roll;
 mod roll_model;
@@ -29,7 +30,7 @@ use crate::{
     engine::{Port, Status},
     generate::Retake,
     music::time::{Tempo, TimeSignature},
-    params::{BarlineParams, ChordSource},
+    params::{BarlineParams, ChordSource, Stepped},
 };
 use chooser::{MIDI, MODEL, ends};
 use chord_lane::ChordLane;
@@ -50,6 +51,7 @@ use nice_plug_egui::{
     create_egui_editor,
 };
 use preferences::Preferences;
+use presets::Presets;
 use roll::Roll;
 use save::Which;
 use std::{
@@ -127,6 +129,7 @@ pub struct Page {
     learning: Learning,
     given: Given,
     incoming: Incoming,
+    presets: Presets,
     chord_lane: ChordLane,
     /// The progression while it is typed and cannot be read, or has the focus.
     draft: Option<String>,
@@ -190,6 +193,7 @@ impl Page {
             learning,
             given: Given::default(),
             incoming: Incoming::default(),
+            presets: Presets::default(),
             chord_lane: ChordLane::default(),
             draft: None,
             refused: None,
@@ -287,21 +291,22 @@ impl Page {
 
     fn step_back(&mut self, setter: &ParamSetter) {
         if self.view.can_undo.0 {
-            let seed = self.instance.params.undo();
-            self.stepped(seed, setter);
+            let step = self.instance.params.undo();
+            self.stepped(&step, setter);
         }
     }
 
     fn step_forth(&mut self, setter: &ParamSetter) {
         if self.view.can_undo.1 {
-            let seed = self.instance.params.redo();
-            self.stepped(seed, setter);
+            let step = self.instance.params.redo();
+            self.stepped(&step, setter);
         }
     }
 
-    /// Sets the seed and take that a step brought, if it did.
-    fn stepped(&mut self, seed: Option<(i32, i32)>, setter: &ParamSetter) {
-        if let Some((seed, take)) = seed {
+    /// Sets what a step brought of parameters.
+    fn stepped(&mut self, step: &Stepped, setter: &ParamSetter) {
+        self.instance.params.set_values(&step.values, setter);
+        if let Some((seed, take)) = step.seed {
             widgets::set(&self.instance.params.seed, seed, setter);
             widgets::set(&self.instance.params.take, take, setter);
         }
@@ -394,6 +399,10 @@ impl Page {
             self.model_choice(ui, setter);
             if let Some(path) = self.incoming.button(ui, self.instance.music.as_deref()) {
                 self.bring_in(path, ui, setter);
+            }
+            if self.presets.show(ui, &self.instance.params, setter, self.instance.preferences.as_deref()) {
+                self.draft = None;
+                self.settings_changed(setter);
             }
             ui.label(RichText::new(&self.view.engine).color(palette.faint)).on_hover_text(&self.view.engine_details);
         });

@@ -3,10 +3,11 @@
 //!
 //! Ids, enum ids and the key of the document never change meaning; names may.
 
+pub mod presets;
 mod takes;
 
 pub use crate::player::knobs::LANE_NAMES;
-pub use takes::TakesError;
+pub use takes::{Stepped, TakesError};
 
 use crate::{
     generate::{Morph, Span, StructureKnobs, candidates::MAX_CANDIDATES},
@@ -25,7 +26,7 @@ use nice_plug::{
     formatters,
     params::persist::PersistentField,
     plugin::ParamValue,
-    prelude::{BoolParam, Enum, EnumParam, FloatParam, FloatRange, IntParam, IntRange, Param, Params, PluginState},
+    prelude::{BoolParam, Enum, EnumParam, FloatParam, FloatRange, IntParam, IntRange, Param, ParamSetter, Params, PluginState},
 };
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
@@ -887,17 +888,17 @@ impl BarlineParams {
 
     /// All parameters by id, for what the framework offers through raw pointers only.
     fn each(&self) -> Vec<(String, AnyParam<'_>)> {
-        use AnyParam::{Bool, Float, Int};
+        use AnyParam::{Bool, Choice, Float, Int};
         let mut all = vec![
             ("temperature".to_owned(), Float(&self.temperature)),
             ("threshold".into(), Float(&self.threshold)),
             ("variation".into(), Float(&self.variation)),
             ("seed".into(), Int(&self.seed)),
             ("take".into(), Int(&self.take)),
-            ("length".into(), AnyParam::choice(&self.length)),
-            ("chord_source".into(), AnyParam::choice(&self.chord_source)),
-            ("key_root".into(), AnyParam::choice(&self.key_root)),
-            ("scale".into(), AnyParam::choice(&self.scale)),
+            ("length".into(), Choice(&self.length)),
+            ("chord_source".into(), Choice(&self.chord_source)),
+            ("key_root".into(), Choice(&self.key_root)),
+            ("scale".into(), Choice(&self.scale)),
             ("octave".into(), Int(&self.octave)),
             ("channel".into(), Int(&self.channel)),
             ("velocity".into(), Int(&self.velocity)),
@@ -912,13 +913,13 @@ impl BarlineParams {
             ("thru".into(), Bool(&self.thru)),
             ("bypass".into(), Bool(&self.bypass)),
             ("one_channel".into(), Bool(&self.one_channel)),
-            ("only_lane".into(), AnyParam::choice(&self.only_lane)),
+            ("only_lane".into(), Choice(&self.only_lane)),
             ("morph".into(), Float(&self.morph)),
             ("seed_b".into(), Int(&self.seed_b)),
             ("candidates".into(), Int(&self.candidates)),
             ("capture".into(), Bool(&self.capture)),
-            ("capture_bars".into(), AnyParam::choice(&self.capture_bars)),
-            ("given_lane".into(), AnyParam::choice(&self.given_lane)),
+            ("capture_bars".into(), Choice(&self.capture_bars)),
+            ("given_lane".into(), Choice(&self.given_lane)),
         ];
         for (number, (lane, octave)) in (1..).zip(self.lanes()) {
             let id = |what: &str| format!("lane{number}_{what}");
@@ -931,19 +932,79 @@ impl BarlineParams {
     }
 }
 
+fn id_of(param: &dyn Choice, idx: usize) -> ParamValue {
+    ParamValue::String(param.ids().get(idx).copied().unwrap_or_default().into())
+}
+
 /// A parameter of any type.
 enum AnyParam<'a> {
     Float(&'a FloatParam),
     Int(&'a IntParam),
     Bool(&'a BoolParam),
-    /// The ids, and the default's.
-    Choice(&'static [&'static str], &'static str),
+    Choice(&'a dyn Choice),
 }
 
-impl<'a> AnyParam<'a> {
-    fn choice<T: Enum + PartialEq + 'static>(param: &'a EnumParam<T>) -> Self {
-        let ids = T::ids().unwrap_or_default();
-        Self::Choice(ids, ids.get(param.default_plain_value().to_index()).copied().unwrap_or_default())
+/// A parameter that is one of some ids.
+trait Choice {
+    fn ids(&self) -> &'static [&'static str];
+    fn default_idx(&self) -> usize;
+    fn idx(&self) -> usize;
+    fn set_idx(&self, idx: usize, setter: &ParamSetter);
+}
+
+impl<T: Enum + PartialEq + 'static> Choice for EnumParam<T> {
+    fn ids(&self) -> &'static [&'static str] {
+        T::ids().unwrap_or_default()
+    }
+
+    fn default_idx(&self) -> usize {
+        self.default_plain_value().to_index()
+    }
+
+    fn idx(&self) -> usize {
+        self.unmodulated_plain_value().to_index()
+    }
+
+    fn set_idx(&self, idx: usize, setter: &ParamSetter) {
+        presets::set(self, T::from_index(idx), setter);
+    }
+}
+
+impl AnyParam<'_> {
+    /// The value of now as a state holds it.
+    fn value(&self) -> ParamValue {
+        match self {
+            Self::Float(param) => ParamValue::F32(param.unmodulated_plain_value()),
+            Self::Int(param) => ParamValue::I32(param.unmodulated_plain_value()),
+            Self::Bool(param) => ParamValue::Bool(param.unmodulated_plain_value()),
+            Self::Choice(param) => id_of(*param, param.idx()),
+        }
+    }
+
+    /// A value as one would type it in a state.
+    fn parsed(&self, text: &str) -> Option<ParamValue> {
+        match self {
+            Self::Float(_) => text.parse().ok().map(ParamValue::F32),
+            Self::Int(_) => text.parse().ok().map(ParamValue::I32),
+            Self::Bool(_) => text.parse().ok().map(ParamValue::Bool),
+            Self::Choice(_) => Some(ParamValue::String(text.into())),
+        }
+        .filter(|value| self.accepts(value))
+    }
+
+    /// Sets a value that fits; another is left out.
+    fn set(&self, value: &ParamValue, setter: &ParamSetter) {
+        match (self, value) {
+            (Self::Float(param), ParamValue::F32(value)) => presets::set(*param, *value, setter),
+            (Self::Int(param), ParamValue::I32(value)) => presets::set(*param, *value, setter),
+            (Self::Bool(param), ParamValue::Bool(value)) => presets::set(*param, *value, setter),
+            (Self::Choice(param), ParamValue::String(id)) => {
+                if let Some(idx) = param.ids().iter().position(|other| other == id) {
+                    param.set_idx(idx, setter);
+                }
+            }
+            _ => {}
+        }
     }
 
     /// Whether a saved value fits.
@@ -957,7 +1018,7 @@ impl<'a> AnyParam<'a> {
                 matches!(param.range(), IntRange::Linear { min, max } if (min..=max).contains(value))
             }
             (Self::Bool(_), ParamValue::Bool(_)) => true,
-            (Self::Choice(ids, _), ParamValue::String(id)) => ids.contains(&id.as_str()),
+            (Self::Choice(param), ParamValue::String(id)) => param.ids().contains(&id.as_str()),
             _ => false,
         }
     }
@@ -968,7 +1029,7 @@ impl<'a> AnyParam<'a> {
             Self::Float(param) => ParamValue::F32(param.default_plain_value()),
             Self::Int(param) => ParamValue::I32(param.default_plain_value()),
             Self::Bool(param) => ParamValue::Bool(param.default_plain_value()),
-            Self::Choice(_, default) => ParamValue::String((*default).to_owned()),
+            Self::Choice(param) => id_of(*param, param.default_idx()),
         }
     }
 }

@@ -4,6 +4,8 @@ use super::theme::Palette;
 use egui::{Align, Align2, FontId, Id, Key, Layout, Rect, Response, RichText, Role, Sense, StrokeKind, TextEdit, Ui, WidgetInfo};
 use nice_plug::prelude::{BoolParam, Enum, EnumParam, Param, ParamSetter};
 
+pub use crate::params::presets::set;
+
 /// Height of a row of controls.
 pub const ROW_HEIGHT: f32 = 20.0;
 /// Size of hints and messages.
@@ -30,13 +32,6 @@ pub fn wide_label(ui: &mut Ui, text: &str, width: f32) {
 /// A heading over controls.
 pub fn heading(ui: &mut Ui, text: &str) {
     ui.label(RichText::new(text).strong());
-}
-
-/// Sets a parameter in one gesture.
-pub fn set<P: Param>(param: &P, value: P::Plain, setter: &ParamSetter) {
-    setter.begin_set_parameter(param);
-    setter.set_parameter(param, value);
-    setter.end_set_parameter(param);
 }
 
 /// What a slider remembers while it is dragged, in the value's own resolution.

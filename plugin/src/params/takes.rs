@@ -1,7 +1,10 @@
 //! Re-rolls, locks, the user's own track, and their undo: what the editor's buttons do. Host's main thread and editor, never the audio
 //! thread, which hears of a change by the generation.
 
-use super::{BarlineParams, MAX_TAKE, Saved};
+use super::{
+    BarlineParams, MAX_TAKE, Saved,
+    presets::{Preset, Values},
+};
 use crate::{
     generate::{Given, GivenPart, Pattern, Retake, Span, pattern::MAX_TAKES},
     music::{
@@ -46,11 +49,22 @@ struct Step {
     given: Option<Option<GivenTrack>>,
     /// Seed and take, where the step is about them: the host may change them too.
     seed: Option<(i32, i32)>,
+    /// Everything that a preset holds, where the step loaded one.
+    idea: Option<Box<Preset>>,
+}
+
+/// Values of parameters that a step brings, to be set by the caller through the host.
+#[derive(Clone, Debug, Default)]
+pub struct Stepped {
+    /// Seed and take, where the step was about them.
+    pub seed: Option<(i32, i32)>,
+    /// All of a preset, where it loaded one.
+    pub values: Values,
 }
 
 impl Step {
     fn new(settings: &Settings) -> Self {
-        Self { takes: settings.takes.clone(), locks: settings.locks.clone(), given: None, seed: None }
+        Self { takes: settings.takes.clone(), locks: settings.locks.clone(), given: None, seed: None, idea: None }
     }
 }
 
@@ -238,25 +252,38 @@ impl BarlineParams {
         self.saved.count_takes();
     }
 
-    /// Takes the last step back. Where it changed seed and take, these are their values before, to be set by the caller.
-    pub fn undo(&self) -> Option<(i32, i32)> {
+    /// Takes a preset's model, chords and primer; its `values` are to be set by the caller. The re-rolls made so far go, for they were of
+    /// another idea; locks and the given track stay. Undo brings all of it back.
+    pub fn take_preset(&self, preset: &Preset) {
+        let before = self.preset();
+        let mut inner = self.saved.inner.lock();
+        let step = Step { idea: Some(Box::new(before)), ..Step::new(&inner.settings) };
+        inner.settings.takes.clear();
+        inner.settings.set_idea(preset);
+        inner.history.remember(step);
+        self.saved.count_idea();
+    }
+
+    /// Takes the last step back. What it brings of parameters is to be set by the caller.
+    pub fn undo(&self) -> Stepped {
         self.step(|history| (&mut history.undo, &mut history.redo))
     }
 
     /// Does again what was undone last; the values as in [`undo`](Self::undo).
-    pub fn redo(&self) -> Option<(i32, i32)> {
+    pub fn redo(&self) -> Stepped {
         self.step(|history| (&mut history.redo, &mut history.undo))
     }
 
-    fn step(&self, direction: impl FnOnce(&mut History) -> (&mut Vec<Step>, &mut Vec<Step>)) -> Option<(i32, i32)> {
-        let now = (self.seed.value(), self.take.value());
+    fn step(&self, direction: impl FnOnce(&mut History) -> (&mut Vec<Step>, &mut Vec<Step>)) -> Stepped {
+        let (now, idea_now) = ((self.seed.value(), self.take.value()), self.preset());
         let mut inner = self.saved.inner.lock();
         let super::Inner { settings, history, .. } = &mut *inner;
         let (from, to) = direction(history);
-        let step = from.pop()?;
+        let Some(step) = from.pop() else { return Stepped::default() };
         let back = Step {
             given: step.given.as_ref().map(|_| settings.given.clone()),
             seed: step.seed.map(|_| now),
+            idea: step.idea.as_ref().map(|_| Box::new(idea_now)),
             ..Step::new(settings)
         };
         to.push(back);
@@ -265,13 +292,32 @@ impl BarlineParams {
             settings.given = given;
         }
         self.saved.count_takes();
-        step.seed
+        let values = step.idea.map(|idea| {
+            settings.set_idea(&idea);
+            self.saved.count_idea();
+            idea.values
+        });
+        Stepped { seed: step.seed, values: values.unwrap_or_default() }
+    }
+}
+
+impl Settings {
+    fn set_idea(&mut self, preset: &Preset) {
+        self.model.clone_from(&preset.model);
+        self.progression.clone_from(&preset.progression);
+        self.primer.clone_from(&preset.primer);
     }
 }
 
 impl Saved {
     fn count_takes(&self) {
         self.takes.fetch_add(1, Ordering::Release);
+    }
+
+    fn count_idea(&self) {
+        for counter in [&self.takes, &self.model, &self.progression, &self.primer] {
+            counter.fetch_add(1, Ordering::Release);
+        }
     }
 
     /// Whether there is something to undo.
@@ -364,7 +410,7 @@ mod tests {
         assert_eq!(take_numbers(&params), [1001, 1002]);
         assert_eq!(params.saved.generations(), super::super::Generations { takes: before.takes + 3, ..before });
         // What was undone does not come again.
-        assert_eq!(params.undo(), None);
+        assert_eq!(params.undo().seed, None);
         params.reroll(0b100, Retake::ALL_BARS).unwrap();
         assert_eq!(take_numbers(&params), [1001, 1003]);
         params.reroll(ALL.0, ALL.1).unwrap();
@@ -401,14 +447,14 @@ mod tests {
             .rev()
             .skip(1)
             .map(|state| {
-                let seed = params.undo();
+                let seed = params.undo().seed;
                 assert_eq!(params.saved.snapshot().settings, *state);
                 seed
             })
             .collect();
         // Only the step that was about the seed brings it back.
         assert_eq!(seeds, [None, Some((0, 0)), None, None, None, None]);
-        assert!(!params.saved.can_undo() && params.undo().is_none());
+        assert!(!params.saved.can_undo() && params.undo().seed.is_none());
         for state in &states[1..] {
             assert!(params.saved.can_redo());
             params.redo();
