@@ -580,6 +580,30 @@ fn outside(args: &[&OsStr]) -> Option<String> {
 }
 
 #[test]
+fn a_report_has_what_was_measured_and_why_the_rest_was_not() {
+    let folder = scratch();
+    let dir = folder.path();
+    fs::write(dir.join("hosted.txt"), "idle <1 %\n").unwrap();
+    let words =
+        ["bench", "--runs", "2", "--blocks", "50", "--model", "midinet", "--hosted", "hosted.txt", "--python", "no-python"];
+    for (page, heading, hosted) in [("page.md", "## Inference", "idle <1 %"), ("page.html", "<h2>Inference</h2>", "idle &lt;1 %")]
+    {
+        let output = barline(dir, &[&words[..], &["--report", page]].concat());
+        succeeds(&output);
+        let page = fs::read_to_string(dir.join(page)).unwrap();
+        for part in
+            [heading, hosted, "tract 0.23, CPU, one bar", "playing, 512 samples", "p99.9", "Skipped: no-python:", " cores, "]
+        {
+            assert!(page.contains(part), "`{part}` is missing:\n{page}");
+        }
+        // What is asked for and not there is told, and never another's figures under its name.
+        let n_cuda = page.lines().filter(|line| line.contains("CUDA")).count();
+        assert!(n_cuda > 0 || cfg!(target_os = "macos"), "{page}");
+    }
+    assert_eq!(barline(dir, &["bench", "--hosted", "hosted.txt"]).status.code(), Some(USAGE));
+}
+
+#[test]
 fn others_read_what_is_written_note_for_note() {
     let band = tiny_band();
     let pieces: [&[&str]; 7] = [

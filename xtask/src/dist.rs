@@ -44,7 +44,7 @@ pub fn run() -> Result<()> {
     let bundled = bundle::run([words("--release --locked --features cli,standalone --config"), vec![remap.clone()]].concat())?;
     let mut command = workspace::cargo();
     command.args(["build", "--release", "--locked", "--package", "barline", "--bin", "barline", "--no-default-features"]);
-    workspace::run(command.args(["--features", FEATURES, "--config", &remap]))?;
+    workspace::run(command.args(["--features", FEATURES, "--config", &remap]).env("BARLINE_COMMIT", &commit))?;
 
     let metadata = metadata()?;
     let version = &metadata.packages.iter().find(|p| p.name == "barline").context("no package `barline`")?.version;
@@ -77,7 +77,8 @@ pub fn run() -> Result<()> {
     Ok(())
 }
 
-fn git(args: &[&str]) -> Result<String> {
+/// What git says.
+pub fn git(args: &[&str]) -> Result<String> {
     let output = Command::new("git").args(args).env("TZ", "UTC").output().context("cannot run git")?;
     ensure!(output.status.success(), "`git {}` failed: {}", args.join(" "), String::from_utf8_lossy(&output.stderr));
     Ok(String::from_utf8(output.stdout)?.trim().to_owned())

@@ -26,7 +26,8 @@ const USAGE: &str = "Usage: cargo xtask <task>
                       barline-demo.mid, barline-demo.png, and a summary
   measure [MODEL] [N] bundle in release, and measure in a headless host: start-up, memory and idle
                       time of N instances (50) of a model (band), notes at places never visited,
-                      all N playing at once
+                      all N playing at once; with `--report FILE` one page (.html, .md) of that and of
+                      `barline bench`, with `--python PROGRAM` of the same networks in Python too
   dist                one archive for this platform, target/dist/: both plugin formats, the programs, their
                       documentation, the licences of everything in them, checksums
   test                everything that CI runs

@@ -135,27 +135,32 @@ pub fn some(steps: &[(&str, Step<'_>)]) -> Result<()> {
 
 /// Runs a test program, passes its output on as it comes, and keeps its closing lines.
 pub fn runner(command: &mut Command, closing: &mut Vec<String>) -> Result<Outcome> {
+    runner_with(command, closing, is_closing)
+}
+
+/// [`runner`], which keeps the lines that are wanted.
+pub fn runner_with(command: &mut Command, kept: &mut Vec<String>, is_kept: fn(&str) -> bool) -> Result<Outcome> {
     let words = workspace::words(command);
     let mut child =
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().with_context(|| format!("cannot run `{words}`"))?;
     let stderr = child.stderr.take().context("the errors are no pipe")?;
-    let errors = std::thread::spawn(move || pass_on(stderr, &mut std::io::stderr()));
+    let errors = std::thread::spawn(move || pass_on(stderr, &mut std::io::stderr(), is_closing));
     let stdout = child.stdout.take().context("the output is no pipe")?;
-    closing.extend(pass_on(stdout, &mut std::io::stdout())?);
-    closing.extend(errors.join().map_err(|_| anyhow!("the thread that reads the errors ended early"))??);
+    kept.extend(pass_on(stdout, &mut std::io::stdout(), is_kept)?);
+    kept.extend(errors.join().map_err(|_| anyhow!("the thread that reads the errors ended early"))??);
     let status = child.wait().with_context(|| format!("cannot wait for `{words}`"))?;
     if status.success() { Ok(Outcome::Passed) } else { bail!("`{words}` failed ({status})") }
 }
 
-/// Copies lines, and yields those that close a run or say what was skipped.
-fn pass_on(from: impl Read, to: &mut impl Write) -> Result<Vec<String>> {
+/// Copies lines, and yields those that are wanted.
+fn pass_on(from: impl Read, to: &mut impl Write, is_kept: fn(&str) -> bool) -> Result<Vec<String>> {
     let mut kept = Vec::new();
     for line in BufReader::new(from).split(b'\n') {
         let line = line.context("cannot read the output")?;
         to.write_all(&line)?;
         to.write_all(b"\n")?;
         let text = String::from_utf8_lossy(&line);
-        if is_closing(&text) {
+        if is_kept(&text) {
             kept.push(text.trim_end().to_owned());
         }
     }

@@ -167,6 +167,14 @@ impl Library {
         Ok(ModelInfo { origin: Origin::File(place), ..found })
     }
 
+    /// A model's file as it is, not checked; an empty name is the default.
+    ///
+    /// # Errors
+    /// [`ModelError`] when there is none of this name or it cannot be read.
+    pub fn bytes(&self, model: &str) -> Result<Cow<'static, [u8]>, ModelError> {
+        self.find(model).map(|(bytes, _)| bytes)
+    }
+
     fn files(&self) -> Vec<PathBuf> {
         let entries = self.folder.as_ref().and_then(|folder| std::fs::read_dir(folder).ok());
         let mut files: Vec<PathBuf> = entries.into_iter().flatten().flatten().map(|entry| entry.path()).collect();

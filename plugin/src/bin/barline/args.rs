@@ -207,6 +207,18 @@ pub struct BenchArgs {
     /// Blocks to measure
     #[arg(long, default_value_t = 20_000, value_parser = value_parser!(u32).range(1..=10_000_000))]
     pub blocks: u32,
+    /// Write a page with every runtime and provider there is, one beside the other; .html or Markdown
+    #[arg(long, value_name = "FILE")]
+    pub report: Option<PathBuf>,
+    /// Measure the same models in this Python beside, with its onnxruntime and PyTorch
+    #[arg(long, value_name = "PROGRAM", requires = "report")]
+    pub python: Option<PathBuf>,
+    /// What `cargo xtask measure` printed, for the page
+    #[arg(long, value_name = "FILE", requires = "report")]
+    pub hosted: Option<PathBuf>,
+    /// Print JSON, as the page is made of
+    #[arg(long, hide = true)]
+    pub json: bool,
 }
 
 /// Part `index` (from 1) of `n`.

@@ -5,6 +5,7 @@ mod analyze;
 mod args;
 mod band;
 mod bench;
+mod bench_report;
 mod error;
 mod generate;
 mod input;
