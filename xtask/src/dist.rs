@@ -100,7 +100,7 @@ fn remapped(target_dir: &Path) -> Result<Vec<String>> {
     let home = home.or_else(|| directories::BaseDirs::new().map(|dirs| dirs.home_dir().join(".cargo")));
     let here = std::env::current_dir()?;
     // Of several that fit the last one counts: the target folder may lie in the project's.
-    let folders = [(home.context("this user has no home folder")?, "cargo"), (here, "barline"), (target_dir.into(), "target")];
+    let folders = [(here, "barline"), (home.context("this user has no home folder")?, "cargo"), (target_dir.into(), "target")];
     Ok(folders.map(|(folder, name)| format!("--remap-path-prefix={}={name}", folder.display())).into())
 }
 
