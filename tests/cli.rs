@@ -211,6 +211,61 @@ fn a_midi_file_is_measured_track_by_track() {
     }
 }
 
+/// The loudest sample of each tenth of a second, of 1.
+fn loudness(path: &Path) -> Vec<f32> {
+    let mut wav = hound::WavReader::open(path).expect("a sound file");
+    let spec = wav.spec();
+    assert_eq!((spec.channels, spec.bits_per_sample), (2, 16));
+    let samples: Vec<f32> = wav.samples::<i16>().map(|s| f32::from(s.expect("a sample")).abs() / 32_768.0).collect();
+    let tenth = usize::try_from(spec.sample_rate).unwrap() / 10 * 2;
+    samples.chunks(tenth).map(|part| part.iter().fold(0.0, |most, s| s.max(most))).collect()
+}
+
+#[test]
+fn a_midi_file_is_heard_where_its_notes_are() {
+    let folder = scratch();
+    let dir = folder.path();
+    let bass: &[(i64, i64, i32)] = &[(1920, 480, 40)];
+    let drums: &[(i64, i64, i32)] = &[(3840, 60, 38)];
+    write_song(&dir.join("song.mid"), "4/4", &[("Bass", 2, Some(33), bass), ("Drums", 10, None, drums)]);
+    let before = files(dir);
+    let output = barline(dir, &["render", "song.mid", "song.wav", "--sample-rate", "22050"]);
+    succeeds(&output);
+    assert!(text(&output.stdout).contains("22050 Hz"), "{}", text(&output.stdout));
+    // At 93 bpm the bars begin at 2.58 and 5.16 s; the bass ends at 3.23 s.
+    let loud = loudness(&dir.join("song.wav"));
+    assert!(loud[..25].iter().all(|peak| *peak == 0.0), "{loud:?}");
+    assert!(loud[25] > 0.05 && loud[31] > 0.02 && loud[51] > 0.05, "{loud:?}");
+    assert!(loud[40] < 0.1 * loud[26] && loud[41..51].iter().all(|peak| *peak < 0.01), "{loud:?}");
+    assert!(loud.len() < 5 * 10 + 70 && loud[loud.len() - 1] < 0.001, "it ends when it has faded");
+    // The same arguments give the same bytes, and another font is really played.
+    let bytes = fs::read(dir.join("song.wav")).unwrap();
+    succeeds(&barline(dir, &["render", "song.mid", "again.wav", "--sample-rate", "22050", "--quiet"]));
+    assert_eq!(bytes, fs::read(dir.join("again.wav")).unwrap());
+    let own = workspace().join("plugin/assets/barline.sf2");
+    let own = own.to_str().unwrap();
+    succeeds(&barline(dir, &["render", "song.mid", "again.wav", "--sample-rate", "22050", "--soundfont", own]));
+    assert_eq!(bytes, fs::read(dir.join("again.wav")).unwrap());
+    assert_eq!(files(dir).len(), before.len() + 2);
+
+    fs::write(dir.join("silent.mid"), b"MThd\0\0\0\x06\0\0\0\x01\x01\xE0MTrk\0\0\0\x04\0\xFF\x2F\0").unwrap();
+    let before = files(dir);
+    for (args, code, words) in [
+        (["nowhere.mid", "x.wav", "--sample-rate", "48000"], PRIMER, "cannot read the song nowhere.mid"),
+        (["silent.mid", "x.wav", "--sample-rate", "48000"], PRIMER, "it holds no notes"),
+        (["song.mid", "x.wav", "--soundfont", "song.mid"], PRIMER, "cannot read the soundfont song.mid: it is no SoundFont 2"),
+        (["song.mid", "x.wav", "--soundfont", "nowhere.sf2"], PRIMER, "cannot read the soundfont nowhere.sf2"),
+        (["song.mid", "nowhere/x.wav", "--sample-rate", "48000"], OUTPUT, "cannot write nowhere/x.wav"),
+        (["song.mid", "x.wav", "--sample-rate", "8000"], USAGE, "--sample-rate"),
+    ] {
+        let output = barline(dir, &[&["render"], &args[..]].concat());
+        let message = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{message}");
+        assert!(message.starts_with("error: ") && message.contains(words), "{message}");
+        assert_eq!(files(dir), before);
+    }
+}
+
 #[test]
 fn any_sharding_gives_the_same_files() {
     let whole = scratch();

@@ -1,4 +1,4 @@
-//! Files for people and other programs: `.mid`, `.npz`, `.png`, `.json`, each from a [`Song`]. Does I/O: the command line, the
+//! Files for people and other programs: `.mid`, `.npz`, `.png`, `.json`, each from a [`Song`], and `.wav`. Does I/O: the command line, the
 //! demo program and the editor's own threads, never the audio thread.
 //!
 //! What a song holds is decided elsewhere (`player::render`, a host's recording); nothing here adds, moves or drops a note.
@@ -7,6 +7,7 @@ pub mod files;
 pub mod npz;
 pub mod png;
 pub mod report;
+pub mod wav;
 
 use crate::music::smf::Song;
 use std::path::Path;

@@ -18,12 +18,13 @@ use zip::{DateTime, ZipWriter, write::SimpleFileOptions};
 /// The features of every program in it; one set, so that the library is compiled once.
 const FEATURES: &str = "cli,editor,standalone";
 /// What a reader finds beside the programs.
-const TEXTS: [&str; 8] = [
+const TEXTS: [&str; 9] = [
     "CHANGELOG.md",
     "LICENSE-APACHE",
     "LICENSE-MIT",
     "README.md",
     "SECURITY.md",
+    "plugin/assets/LICENSE-barline-sf2.txt",
     "plugin/docs/command-line.md",
     "plugin/docs/hosts.md",
     "plugin/docs/plugin.md",

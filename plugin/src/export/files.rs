@@ -20,12 +20,24 @@ impl Outputs {
     /// # Errors
     /// [`ExportError::Write`] when its place cannot be written to, [`ExportError::Twice`] when the set has it already.
     pub fn add(&mut self, path: &Path, bytes: &[u8]) -> Result<(), ExportError> {
+        self.add_with(path, |file| file.write_all(bytes).and_then(|()| file.flush()).map_err(|e| ExportError::write(path, e)))
+    }
+
+    /// Adds a file that `write` fills, for what does not fit into memory; it stays invisible until [`Outputs::commit`].
+    ///
+    /// # Errors
+    /// As [`Outputs::add`], and what `write` says.
+    pub fn add_with(
+        &mut self,
+        path: &Path,
+        write: impl FnOnce(&mut fs::File) -> Result<(), ExportError>,
+    ) -> Result<(), ExportError> {
         let place = place_of(path)?;
         if self.files.iter().any(|(other, _)| *other == place) {
             return Err(ExportError::Twice { path: path.display().to_string() });
         }
         let mut file = temporary_beside(&place)?;
-        file.write_all(bytes).and_then(|()| file.flush()).map_err(|e| ExportError::write(path, e))?;
+        write(file.as_file_mut())?;
         self.files.push((place, file));
         Ok(())
     }

@@ -4,6 +4,7 @@ use crate::lanes::LaneArgs;
 use barline::{
     export::npz::DEFAULT_RESOLUTION,
     generate::{Morph, candidates::MAX_CANDIDATES},
+    listen::{MAX_SAMPLE_RATE, MIN_SAMPLE_RATE},
     music::{
         chord::Progression,
         note::Channel,
@@ -37,6 +38,8 @@ pub enum Command {
     Generate(Box<GenerateArgs>),
     /// Measure a MIDI file, track by track
     Analyze(AnalyzeArgs),
+    /// Play a MIDI file through a SoundFont into a .wav file
+    Render(RenderArgs),
     /// List, inspect and verify models
     Models(ModelsArgs),
     /// Measure inference and playing on this machine
@@ -171,6 +174,24 @@ pub struct AnalyzeArgs {
     /// All figures to write, as JSON
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
+}
+
+/// For a listen without a DAW: the file's notes with its instruments, tempo and channels; controllers are not played.
+#[derive(Debug, Args)]
+pub struct RenderArgs {
+    /// Standard MIDI File
+    pub song: PathBuf,
+    /// Sound file to write, stereo, 16 bits
+    pub output: PathBuf,
+    /// SoundFont 2 file to play with, in place of the built-in one
+    #[arg(long, value_name = "FILE")]
+    pub soundfont: Option<PathBuf>,
+    /// Samples per second, 16000 to 192000
+    #[arg(long, value_name = "HZ", default_value_t = 48_000, value_parser = value_parser!(u32).range(i64::from(MIN_SAMPLE_RATE)..=i64::from(MAX_SAMPLE_RATE)))]
+    pub sample_rate: u32,
+    /// Print errors only
+    #[arg(long, short)]
+    pub quiet: bool,
 }
 
 /// Models are single .onnx files; those in the user's model folder are found by their id.

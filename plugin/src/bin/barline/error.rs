@@ -36,7 +36,7 @@ pub enum CliError {
 }
 
 impl CliError {
-    /// 2 usage, 3 primer or song, 4 model, 5 output; 0 is success, and 101 a fault of this program.
+    /// 2 usage, 3 primer, song or soundfont, 4 model, 5 output; 0 is success, and 101 a fault of this program.
     pub fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self {
             Self::Usage(_) => 2,

@@ -1,4 +1,4 @@
-//! The command line: `barline generate`, `barline analyze`, `barline models`, `barline bench`. One thread does the work, another draws the progress bar.
+//! The command line: `barline generate`, `barline analyze`, `barline render`, `barline models`, `barline bench`. One thread does the work, another draws the progress bar.
 #![forbid(unsafe_code)]
 
 mod analyze;
@@ -11,6 +11,7 @@ mod generate;
 mod input;
 mod lanes;
 mod models;
+mod render;
 
 use clap::Parser;
 use std::process::ExitCode;
@@ -20,6 +21,7 @@ fn main() -> ExitCode {
     let done = match args::Cli::parse().command {
         args::Command::Generate(args) => generate::run(&args),
         args::Command::Analyze(args) => analyze::run(&args),
+        args::Command::Render(args) => render::run(&args),
         args::Command::Models(args) => models::run(&args),
         args::Command::Bench(args) => bench::run(&args),
     };
