@@ -31,7 +31,7 @@ const USAGE: &str = "Usage: cargo xtask <task>
   dist                one archive for this platform, target/dist/: both plugin formats, the programs, their
                       documentation, the licences of everything in them, checksums
   test                everything that CI runs
-  sanitize            the core under RealtimeSanitizer and Miri
+  sanitize            the core under RealtimeSanitizer, Miri and ThreadSanitizer
   fuzz [SECONDS]      the fuzz targets for so long each (60)
   bounce              notes heard live against notes bounced, in CLAP, VST3, Ardour and the command line
   soak [N]            N random host scripts over the player (100,000), and N / 100 over each plugin format;
@@ -60,7 +60,11 @@ fn run() -> Result<()> {
         "demo" | "measure" => demo::run(&task, &rest),
         "test" => no_arguments(&task, &rest).and_then(|()| test::run()),
         "sanitize" => no_arguments(&task, &rest).and_then(|()| {
-            test::some(&[("the player under RealtimeSanitizer", &sanitize::real_time), ("the core under Miri", &sanitize::miri)])
+            test::some(&[
+                ("the player under RealtimeSanitizer", &sanitize::real_time),
+                ("the core under Miri", &sanitize::miri),
+                ("queues and worker under ThreadSanitizer", &sanitize::threads),
+            ])
         }),
         "fuzz" => {
             let seconds = number(&task, &rest, 60)?;

@@ -1,5 +1,5 @@
-//! Steps of `test` that run the pure core under a watchful runtime: RealtimeSanitizer and Miri. Both come with a nightly toolchain;
-//! where there is none, or it lacks a component, the step says so and is skipped.
+//! Steps that run the pure core under a watchful runtime: RealtimeSanitizer, Miri and ThreadSanitizer. All come with a nightly
+//! toolchain; where there is none, or it lacks a component, the step says so and is skipped.
 
 use crate::{
     test::{Outcome, host_triple, runner},
@@ -56,6 +56,27 @@ pub fn miri(closing: &mut Vec<String>) -> Result<Outcome> {
     command.env("CARGO_TARGET_DIR", workspace::target_dir()?.join("miri"));
     // Tests read the time and the number of cores.
     command.env("MIRIFLAGS", "-Zmiri-disable-isolation");
+    runner(&mut command, closing)
+}
+
+/// The queues and the worker under ThreadSanitizer: no two threads touch the same memory without an order between them. The standard
+/// library is compiled anew for it, as one that does not tell of its locks would make every one of them a report.
+pub fn threads(closing: &mut Vec<String>) -> Result<Outcome> {
+    let (root, triple) = match sysroot() {
+        Ok(root) => (root, host_triple()?),
+        Err(why) => return Ok(Outcome::Skipped(why)),
+    };
+    let library = root.join("lib/rustlib").join(&triple).join("lib/librustc-nightly_rt.tsan.a");
+    if !library.is_file() {
+        return Ok(Outcome::Skipped(format!("the nightly toolchain has no {}", library.display())));
+    }
+    if !root.join("lib/rustlib/src/rust").is_dir() {
+        let why = "the standard library's source is not installed (rustup component add --toolchain nightly rust-src)";
+        return Ok(Outcome::Skipped(why.into()));
+    }
+    let mut command = nightly();
+    command.args(CORE).args(["-Zbuild-std", "--target", &triple, "--", "engine::"]);
+    command.env("CARGO_TARGET_DIR", workspace::target_dir()?.join("tsan")).env("RUSTFLAGS", "-Zsanitizer=thread");
     runner(&mut command, closing)
 }
 
