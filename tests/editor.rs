@@ -5,7 +5,7 @@
 use barline::{
     editor::{Instance, Page},
     engine::{Playhead, Port, Readiness, Status},
-    generate::{ModelId, Pattern, PatternSpec, Retake, Span},
+    generate::{ModelId, Pattern, PatternSpec, Retake, Span, relocked},
     music::{
         noise::{Address, Purpose},
         note::{Channel, Note, Pitch, Velocity},
@@ -14,6 +14,7 @@ use barline::{
         time::{Tempo, Ticks, TimeSignature},
     },
     params::{BarlineParams, Length},
+    player::{Part, render_parts},
 };
 use egui::{Key, Modifiers, PointerButton, Pos2, Role, Vec2};
 use egui_kittest::{
@@ -116,7 +117,14 @@ fn pattern(params: &BarlineParams, key: u64) -> Pattern {
     let spec =
         PatternSpec { seed, take, span: Span::Bars(n_bars), progression: "C | Am F".parse().unwrap(), ..PatternSpec::default() };
     let model = ModelId { id: "test".into(), sha256: String::new() };
-    Pattern { key, spec, model, first_bar: 0, roll, temperature_factor: 1.0 }
+    let bare = Pattern { key, spec, model, first_bar: 0, roll, temperature_factor: 1.0 };
+    // What is locked and drawn lies over it.
+    let settings = params.saved.snapshot().settings;
+    let mut spec = bare.spec.clone();
+    settings.complete(&mut spec);
+    let takes = std::mem::take(&mut spec.takes);
+    spec.locks.iter_mut().for_each(|lock| lock.after = 0);
+    Pattern { key, spec: PatternSpec { takes, ..spec.clone() }, ..relocked(&bare, &spec).unwrap_or(bare) }
 }
 
 /// The page with a host and an engine that is always ready.
@@ -542,6 +550,98 @@ fn bars_and_lanes_are_written_anew_locked_and_undone() {
     assert_eq!((harness.state().params.seed.value(), retaken(&harness).len()), (seed, 2));
     click(&mut harness, "Re-roll all");
     assert_eq!(retaken(&harness), [(Retake::ALL_TRACKS, Retake::ALL_BARS)]);
+    gestures(&harness);
+}
+
+/// Where the notes are, and the lowest and highest pitch of their rows.
+fn notes_area(harness: &Harness<'_, Stage>) -> (egui::Rect, u8, u8) {
+    let area = harness.get_by_label_contains("Notes from ");
+    let label = area.accesskit_node().label().unwrap();
+    let mut pitches = label.split(' ').filter_map(|word| word.parse().ok());
+    (area.rect(), pitches.next().unwrap(), pitches.next().unwrap())
+}
+
+/// A place among the notes, in sixteenths of the eight bars and by pitch.
+fn place_of(harness: &Harness<'_, Stage>, step: f32, pitch: u8) -> Pos2 {
+    let (area, lowest, highest) = notes_area(harness);
+    let row_height = area.height() / f32::from(highest - lowest + 1);
+    Pos2::new(area.left() + area.width() * step / 128.0, area.bottom() - row_height * (f32::from(pitch - lowest) + 0.5))
+}
+
+#[test]
+fn notes_are_drawn_moved_lengthened_and_erased_by_hand() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut harness = open_in(folder.path());
+    let all = n_notes(&harness);
+    click(&mut harness, "Pencil");
+    harness.get_by_role_and_label(Role::ComboBox, "Pencil lane").click();
+    harness.run_steps(3);
+    click(&mut harness, "Draw Strings");
+    // The notes of the lane in bar 5: sixteenths of the bar, length, pitch.
+    let drawn = |harness: &Harness<'_, Stage>| -> Vec<(usize, usize, u8)> {
+        let locks = harness.state().params.saved.snapshot().settings.locks;
+        let notes = locks.last().map(|lock| lock.music.notes_of(4, 16)).unwrap_or_default();
+        notes.iter().filter(|note| note.onset >= 64).map(|n| (n.onset - 64, n.end - n.onset, n.pitch.number())).collect()
+    };
+    let locked = |harness: &Harness<'_, Stage>| harness.state().params.saved.locked();
+    let at = |harness: &Harness<'_, Stage>, step: f32, pitch: u8| place_of(harness, 64.0 + step, pitch);
+    let stroke = |harness: &mut Harness<'_, Stage>, from: (f32, u8), to: (f32, u8), modifiers| {
+        let (from, to) = (at(harness, from.0, from.1), at(harness, to.0, to.1));
+        drag(harness, from, to, modifiers);
+    };
+    // A pitch, and the one two above, that the lane does not play in that bar.
+    let params = Arc::clone(&harness.state().params);
+    let notes = render_parts(&pattern(&params, 0), &params.knobs(), TimeSignature::default(), 4..5);
+    let is_free = |pitch: &u8| notes.iter().all(|(part, note)| *part != Part::Track(4) || note.pitch.number() != *pitch);
+    let free = (50..80).find(|pitch| is_free(pitch) && is_free(&(pitch + 2))).unwrap();
+    stroke(&mut harness, (5.5, free), (5.5, free), Modifiers::NONE);
+    assert!(drawn(&harness).contains(&(5, 1, free)), "a click draws a sixteenth: {:?}", drawn(&harness));
+    assert_eq!((locked(&harness)[4], locked(&harness)[..4].to_vec(), n_notes(&harness)), (0b1_0000, vec![0; 4], all + 1));
+    stroke(&mut harness, (5.9, free), (8.5, free), Modifiers::NONE);
+    assert!(drawn(&harness).contains(&(5, 4, free)), "its end makes it longer: {:?}", drawn(&harness));
+    stroke(&mut harness, (6.5, free), (3.5, free + 2), Modifiers::NONE);
+    assert!(drawn(&harness).contains(&(2, 4, free + 2)), "its middle moves it: {:?}", drawn(&harness));
+    assert_eq!(n_notes(&harness), all + 1);
+    // What is drawn is in the file.
+    click(&mut harness, "Save .mid");
+    click(&mut harness, "Strings only");
+    let file = folder.path().join("music").join("test-seed-0-take-0-strings.mid");
+    let song = Song::from_bytes(&std::fs::read(file).unwrap()).unwrap();
+    let is_it = |note: &Note| note.onset.0.abs_diff(66 * 120) < 60 && note.pitch.number() == free + 2;
+    assert!(song.tracks.iter().flat_map(|track| &track.notes).any(is_it));
+    // Ctrl+click and right click erase; the host is not told of gestures it cannot undo, but Undo goes back step by step.
+    let place = at(&harness, 3.5, free + 2);
+    drag(&mut harness, place, place, Modifiers::COMMAND);
+    assert_eq!((drawn(&harness).iter().any(|note| note.2 == free + 2), n_notes(&harness)), (false, all));
+    harness.key_press_modifiers(Modifiers::COMMAND, Key::Z);
+    harness.run_steps(3);
+    assert!(drawn(&harness).contains(&(2, 4, free + 2)));
+    harness.event(egui::Event::PointerMoved(place));
+    for pressed in [true, false] {
+        harness.event(egui::Event::PointerButton {
+            pos: place,
+            button: PointerButton::Secondary,
+            pressed,
+            modifiers: Modifiers::NONE,
+        });
+        harness.run_steps(1);
+    }
+    harness.run_steps(2);
+    assert_eq!(n_notes(&harness), all);
+    for _ in 0..4 {
+        click(&mut harness, "Undo");
+    }
+    assert_eq!((locked(&harness), n_notes(&harness)), ([0; 16], all));
+    // Put away, the same drag scrolls.
+    click(&mut harness, "Pencil");
+    stroke(&mut harness, (5.5, free), (9.5, free), Modifiers::NONE);
+    assert_eq!(locked(&harness), [0; 16]);
+    // A lane that is silent says so instead of drawing what nobody sees.
+    click(&mut harness, "Pencil");
+    click(&mut harness, "Strings Mute");
+    assert!(harness.query_by_label_contains("Strings does not play").is_some());
+    stroke(&mut harness, (5.5, free), (5.5, free), Modifiers::NONE);
+    assert_eq!(locked(&harness), [0; 16]);
     gestures(&harness);
 }
 

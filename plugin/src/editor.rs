@@ -14,6 +14,8 @@ mod hint;
 mod incoming;
 mod lanes;
 mod learning;
+mod pencil;
+mod pencil_model;
 mod preferences;
 mod presets;
 mod progressions;
@@ -30,7 +32,7 @@ use crate::{
     engine::{Port, Status},
     generate::Retake,
     music::time::{Tempo, TimeSignature},
-    params::{BarlineParams, ChordSource, Stepped},
+    params::{BarlineParams, ChordSource, Edit, Stepped},
 };
 use chooser::{MIDI, MODEL, ends};
 use chord_lane::ChordLane;
@@ -50,6 +52,7 @@ use nice_plug_egui::{
     baseview::{HandlerError, WindowSize},
     create_egui_editor,
 };
+use pencil::Pencil;
 use preferences::Preferences;
 use presets::Presets;
 use roll::Roll;
@@ -120,6 +123,7 @@ pub struct Page {
     gui: Option<GuiContext>,
     view: ViewModel,
     roll: Roll,
+    pencil: Pencil,
     preferences: Preferences,
     /// The preferences changed then and are not written yet.
     changed: Option<Instant>,
@@ -186,6 +190,7 @@ impl Page {
             gui: None,
             view,
             roll,
+            pencil: Pencil::default(),
             preferences,
             changed: None,
             take_away,
@@ -253,7 +258,11 @@ impl Page {
                 self.set_progression(progression.to_string(), setter);
             }
             let spacing = ui.spacing().item_spacing.y;
-            let bar = self.roll.show(ui, &self.view, strips::height(&self.view) + spacing);
+            let below = strips::height(&self.view) + spacing;
+            let (bar, edit) = self.roll.show(ui, &self.view, &mut self.pencil, below);
+            if let Some((lane_idx, edit)) = edit {
+                self.edit(lane_idx, edit, setter);
+            }
             let (change, bar_of_strip) = strips::show(ui, &self.view, self.roll.time);
             changes.extend(change);
             self.learning.point_at(bar.or(bar_of_strip));
@@ -332,12 +341,20 @@ impl Page {
         self.settings_changed(setter);
     }
 
+    /// Changes a note by hand.
+    fn edit(&mut self, lane_idx: usize, edit: Edit, setter: &ParamSetter) {
+        let Some((pattern, _)) = self.view.shown() else { return };
+        let result = self.instance.params.edit(lane_idx, edit, pattern, self.view.roll.meter);
+        self.refused = result.err().map(|error| error.to_string());
+        self.settings_changed(setter);
+    }
+
     fn roll_bar(&mut self, ui: &mut Ui, setter: &ParamSetter) {
         ui.horizontal(|ui| {
             let (can_undo, can_redo) = self.view.can_undo;
             if ui
                 .add_enabled(can_undo, Button::new("Undo"))
-                .on_hover_text("Ctrl+Z: takes the last re-roll, lock or new seed back")
+                .on_hover_text("Ctrl+Z: takes the last re-roll, lock, drawn note or new seed back")
                 .clicked()
             {
                 self.step_back(setter);
@@ -348,6 +365,7 @@ impl Page {
             if ui.button("Re-roll all").on_hover_text("Writes everything anew with this seed; what is locked stays").clicked() {
                 self.change(Change::Reroll { lanes: Retake::ALL_TRACKS, bars: Retake::ALL_BARS }, setter);
             }
+            self.pencil.controls(ui, &self.view);
             ui.checkbox(&mut self.view.shows_almost, "What almost played").on_hover_text(
                 "Shows the notes below the threshold, by their probability: for learning, and to find the threshold",
             );

@@ -10,9 +10,9 @@ pub mod manifest;
 pub mod model;
 pub mod pattern;
 
-pub use build::{Builder, build};
+pub use build::{Builder, build, relocked};
 pub use generator::{Backend, GenerateError, Generator, ModelProvider, PhraseInput};
-pub use given::{Given, GivenPart, Placed};
+pub use given::{Given, GivenPart, GridNote, Placed};
 pub use input::primer_states;
 pub use manifest::Manifest;
 pub use model::ModelError;

@@ -3,10 +3,12 @@
 //!
 //! Ids, enum ids and the key of the document never change meaning; names may.
 
+mod edits;
 pub mod presets;
 mod takes;
 
 pub use crate::player::knobs::LANE_NAMES;
+pub use edits::{Edit, check_drawing};
 pub use takes::{Stepped, TakesError};
 
 use crate::{

@@ -434,6 +434,13 @@ impl Settings {
             if lock.base == base {
                 spec.locks.push(Lock { after: lock.after, music });
             } else {
+                // An edit under other chords or another seed comes after what was locked here before it.
+                for track in 0..MAX_TRACKS {
+                    let (tracks, bars) = (1_u16 << track, music.bars_of(track));
+                    let of_before = spec.locks.iter_mut().filter(|_| bars != 0);
+                    of_before.for_each(|before| before.music = std::mem::take(&mut before.music).without(tracks, bars));
+                }
+                spec.locks.retain(|before| !before.music.is_empty());
                 spec.given.lay_over(&music);
             }
         }

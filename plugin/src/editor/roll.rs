@@ -3,6 +3,7 @@
 
 use super::{
     camera::View,
+    pencil::Pencil,
     roll_model::{RollView, pitch_name},
     theme::Palette,
     view_model::ViewModel,
@@ -12,6 +13,7 @@ use crate::{
         note::Pitch,
         time::{TICKS_PER_STEP, Ticks},
     },
+    params::Edit,
     player::Part,
 };
 use egui::{Align2, Color32, FontId, Mesh, Pos2, Rect, Response, Role, Sense, Shape, Ui, WidgetInfo, emath::GuiRounding};
@@ -27,6 +29,8 @@ const MIN_BEAT: f32 = 6.0;
 const MIN_STEP: f32 = 12.0;
 const MIN_NAMED_ROW: f32 = 11.0;
 const SMALL: f32 = 10.0;
+/// How bright the other lanes are while the pencil draws into one.
+const OTHER_SHADE: f32 = 0.35;
 
 /// What the roll keeps between two frames.
 #[derive(Default)]
@@ -49,24 +53,27 @@ struct Source {
     is_dark: bool,
     points: f32,
     n_lanes: usize,
+    drawn_lane: Option<usize>,
 }
 
 /// Where things are on the screen.
 #[derive(Clone, Copy)]
-struct Scale<'a> {
-    area: Rect,
+pub struct Scale<'a> {
+    /// The notes' part of the roll.
+    pub area: Rect,
     time: View,
     pitch: View,
     roll: &'a RollView,
 }
 
 impl Scale<'_> {
-    fn x(&self, at: Ticks) -> f32 {
+    /// Where a place in time is.
+    pub fn x(&self, at: Ticks) -> f32 {
         self.area.left() + self.area.width() * self.time.project(part(at, self.roll.span()))
     }
 
     /// The upper edge of a pitch's row.
-    fn y(&self, pitch: u8) -> f32 {
+    pub fn y(&self, pitch: u8) -> f32 {
         let (lowest, _) = self.roll.pitches;
         let rows = f32::from(pitch) - f32::from(lowest) + 1.0;
         self.area.bottom() - self.area.height() * self.pitch.project(rows / self.n_rows())
@@ -77,7 +84,8 @@ impl Scale<'_> {
         f32::from(highest.saturating_sub(lowest)) + 1.0
     }
 
-    fn row_height(&self) -> f32 {
+    /// Height of a pitch's row.
+    pub fn row_height(&self) -> f32 {
         self.area.height() / self.n_rows() / self.pitch.part()
     }
 
@@ -86,7 +94,7 @@ impl Scale<'_> {
     }
 
     /// What lies at a place of the screen.
-    fn at(&self, place: Pos2) -> Option<(Ticks, u8)> {
+    pub fn at(&self, place: Pos2) -> Option<(Ticks, u8)> {
         if !self.area.contains(place) {
             return None;
         }
@@ -103,8 +111,14 @@ impl Scale<'_> {
 
 impl Roll {
     /// Draws the view model's roll over the room that is left but for `below`, and takes wheel and mouse. Yields the bar under the
-    /// mouse.
-    pub fn show(&mut self, ui: &mut Ui, view: &ViewModel, below: f32) -> Option<u32> {
+    /// mouse, and what was drawn into a lane by hand.
+    pub fn show(
+        &mut self,
+        ui: &mut Ui,
+        view: &ViewModel,
+        pencil: &mut Pencil,
+        below: f32,
+    ) -> (Option<u32>, Option<(usize, Edit)>) {
         let palette = Palette::of(ui);
         let size = egui::vec2(ui.available_width(), (ui.available_height() - below).max(MIN_HEIGHT));
         let (rect, response) = ui.allocate_exact_size(size, Sense::click_and_drag());
@@ -119,27 +133,31 @@ impl Roll {
                 FontId::proportional(13.0),
                 palette.faint,
             );
-            return None;
+            return (None, None);
         }
-        self.take_input(ui, &response, area);
+        self.take_input(ui, &response, area, pencil.lane().is_some());
         if let Some(at) = view.playhead.filter(|_| self.follows) {
             self.time.follow(part(at, view.roll.span()));
         }
         let scale = Scale { area, time: self.time, pitch: self.pitch, roll: &view.roll };
+        let (lowest, highest) = view.roll.pitches;
+        let notes = ui.interact(area, response.id.with("notes"), Sense::hover());
+        notes.widget_info(|| WidgetInfo::labeled(Role::Canvas, true, format!("Notes from {lowest} to {highest}")));
         let inside = ui.painter_at(area);
-        inside.add(Shape::mesh(self.shapes(ui, view, &scale)));
+        inside.add(Shape::mesh(self.shapes(ui, view, &scale, pencil.lane())));
+        let edit = pencil.draw(ui, &response, &scale, view);
         names(ui, &scale, rect, palette);
         if let Some(at) = view.playhead {
             ui.painter_at(rect.with_min_x(area.left())).vline(scale.x(at), rect.y_range(), (1.5, palette.playhead));
         }
-        let (at, pitch) = response.hover_pos().and_then(|place| scale.at(place))?;
+        let Some((at, pitch)) = response.hover_pos().and_then(|place| scale.at(place)) else { return (None, edit) };
         if let Some(text) = under_mouse(view, at, pitch) {
             response.on_hover_text_at_pointer(text);
         }
-        view.roll.bar_at(at)
+        (view.roll.bar_at(at), edit)
     }
 
-    fn take_input(&mut self, ui: &Ui, response: &Response, area: Rect) {
+    fn take_input(&mut self, ui: &Ui, response: &Response, area: Rect, is_drawn_in: bool) {
         if let Some(mouse) = response.hover_pos() {
             let (wheel, zoom, is_shift) = ui.input(|i| (i.smooth_scroll_delta(), i.zoom_delta(), i.modifiers.shift));
             let (x, y) = ((mouse.x - area.left()) / area.width(), (area.bottom() - mouse.y) / area.height());
@@ -156,6 +174,9 @@ impl Roll {
                 self.time.scroll(-wheel.y / area.width());
             }
         }
+        if is_drawn_in {
+            return;
+        }
         if response.dragged() {
             let by = response.drag_delta();
             self.time.scroll(-by.x / area.width());
@@ -166,7 +187,7 @@ impl Roll {
         }
     }
 
-    fn shapes(&mut self, ui: &Ui, view: &ViewModel, scale: &Scale<'_>) -> Arc<Mesh> {
+    fn shapes(&mut self, ui: &Ui, view: &ViewModel, scale: &Scale<'_>, drawn_lane: Option<usize>) -> Arc<Mesh> {
         let source = Source {
             version: view.roll_version,
             area: scale.area,
@@ -175,11 +196,12 @@ impl Roll {
             is_dark: ui.visuals().dark_mode,
             points: ui.pixels_per_point(),
             n_lanes: view.lanes.len(),
+            drawn_lane,
         };
         match &self.kept {
             Some((of, mesh)) if *of == source => Arc::clone(mesh),
             _ => {
-                let mesh = Arc::new(shapes(scale, view.lanes.len(), source.points, Palette::of(ui)));
+                let mesh = Arc::new(shapes(scale, &source, Palette::of(ui)));
                 self.kept = Some((source, Arc::clone(&mesh)));
                 mesh
             }
@@ -188,8 +210,9 @@ impl Roll {
 }
 
 /// Rows, lines and notes. Where software draws, every covered pixel costs: what has the window's own colour is left out.
-fn shapes(scale: &Scale<'_>, n_lanes: usize, points: f32, palette: &Palette) -> Mesh {
+fn shapes(scale: &Scale<'_>, source: &Source, palette: &Palette) -> Mesh {
     let (roll, area) = (scale.roll, scale.area);
+    let Source { points, n_lanes, drawn_lane, .. } = *source;
     let mut mesh = Mesh::default();
     let mut rect = |min: Pos2, max: Pos2, colour: Color32| {
         let shown = Rect::from_min_max(min, max).intersect(area).round_to_pixels(points);
@@ -241,8 +264,10 @@ fn shapes(scale: &Scale<'_>, n_lanes: usize, points: f32, palette: &Palette) -> 
             Part::Track(idx) => palette.lane((*idx).into(), n_lanes),
             Part::Chords => palette.faint,
         };
-        // Brighter is louder.
-        rect(min, max, colour.gamma_multiply(0.35 + 0.65 * f32::from(note.velocity.number()) / 127.0));
+        let is_other = drawn_lane.is_some_and(|lane| !matches!(part, Part::Track(idx) if usize::from(*idx) == lane));
+        // Brighter is louder; what the pencil does not draw into steps back.
+        let shade = 0.35 + 0.65 * f32::from(note.velocity.number()) / 127.0;
+        rect(min, max, colour.gamma_multiply(if is_other { shade * OTHER_SHADE } else { shade }));
     }
     mesh
 }

@@ -181,6 +181,18 @@ pub struct ViewModel {
     source: Option<RollSource>,
 }
 
+#[cfg(test)]
+impl ViewModel {
+    /// What a pattern looks like, its lanes numbered.
+    pub(super) fn of(pattern: Pattern, knobs: Knobs, meter: TimeSignature) -> Self {
+        let roll = RollView::new(&pattern, &knobs, meter, 0, false);
+        let named = |(idx, lane): (usize, LaneView)| LaneView { name: format!("lane {}", idx + 1), ..lane };
+        let lanes = lanes(&pattern, &[]).into_iter().enumerate().map(named).collect();
+        let source = RollSource { pattern: Some(Arc::new(pattern)), knobs, meter, first_bar: 0, with_almost: false };
+        Self { roll, lanes, source: Some(source), ..Self::default() }
+    }
+}
+
 impl ViewModel {
     /// Takes in how things are now.
     pub fn update(&mut self, instance: &Instance, status: &Status) {

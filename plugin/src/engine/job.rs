@@ -5,7 +5,7 @@ use super::{
     source::{Readiness, Wanted},
 };
 use crate::{
-    generate::{Builder, GenerateError, Generator, ModelId, Pattern, PatternSpec, Span},
+    generate::{Builder, GenerateError, Generator, ModelId, Pattern, PatternSpec, Span, relocked},
     music::roll::{LogitRoll, RollLayout},
 };
 use std::collections::BTreeMap;
@@ -72,6 +72,20 @@ impl Job {
         for (unit, cells) in (first_unit..).zip(aligned.chunks_exact(unit_cells.max(1))).take(MAX_UNITS) {
             self.units.insert(unit, cells.into());
         }
+    }
+
+    /// What was just locked or edited by hand is there without the network, if all else is as in `before`, a whole pattern.
+    pub fn relocking(mut self, before: &Pattern) -> Self {
+        // Where something wished for was left out, what is wished for is not what is made.
+        if before.model != self.model || self.spec != self.wanted.spec || self.n_bars().is_none() {
+            return self;
+        }
+        let n_bar_cells = usize::from(self.layout.n_steps) * self.layout.n_cells();
+        let n_unit_cells = n_bar_cells * usize::try_from(self.unit_bars).unwrap_or(1);
+        if let Some(pattern) = relocked(before, &self.spec) {
+            self.units = (0..).zip(pattern.roll.cells().chunks(n_unit_cells.max(1)).map(Into::into)).collect();
+        }
+        self
     }
 
     fn n_bars(&self) -> Option<u32> {

@@ -3,12 +3,12 @@
 use super::*;
 use crate::{
     generate::{
-        Generator, Given, Manifest, ModelError, ModelId, Pattern, PatternSpec, Retake, Span, build as build_pattern,
+        Generator, Given, Lock, Manifest, ModelError, ModelId, Pattern, PatternSpec, Retake, Span, build as build_pattern,
         build::tests::{Fake, spec},
         generator::{Backend, GenerateError, PhraseInput},
         manifest::tests::tiny,
     },
-    music::time::Ticks,
+    music::{note::tests::note, time::Ticks},
 };
 use std::{sync::atomic::AtomicUsize, time::Instant};
 
@@ -150,6 +150,30 @@ fn a_finite_pattern_arrives_whole_and_once() {
     play(&port, 4, key);
     std::thread::sleep(Duration::from_millis(60));
     assert!(port.incoming.is_empty());
+}
+
+#[test]
+fn what_is_locked_or_edited_is_there_without_an_inference() {
+    let provider = Provider::default();
+    let n_runs = Arc::clone(&provider.n_runs);
+    let engine = Engine::start(Box::new(provider));
+    let (port, hand) = (Arc::new(Port::new()), Hand::new(spec()));
+    let _registration = engine.register(Arc::clone(&port), Box::new(hand.clone()));
+    await_delivery(&port);
+    let before = n_runs.load(Ordering::SeqCst);
+    let music = Given::from_notes(&tiny().layout(), &[(0, &[note(240, 360, 62), note(4100, 700, 65)])], 8).0;
+    let lock = |bars| Lock { after: 0, music: music.clone().kept(1, bars) };
+    for locks in [vec![lock(0b10)], vec![lock(0b10), lock(0b110)]] {
+        let key = hand.change(|w| w.spec.locks.clone_from(&locks));
+        let next = await_delivery(&port).pattern;
+        assert_eq!(next, Pattern { key, ..expected("tiny", &PatternSpec { locks, ..spec() }, 0, 8) });
+    }
+    assert_eq!(n_runs.load(Ordering::SeqCst), before);
+    // What is given back is written again.
+    let key = hand.change(|w| w.spec.locks = vec![lock(0b100)]);
+    let next = await_delivery(&port).pattern;
+    assert_eq!(next, Pattern { key, ..expected("tiny", &PatternSpec { locks: vec![lock(0b100)], ..spec() }, 0, 8) });
+    assert!(n_runs.load(Ordering::SeqCst) > before);
 }
 
 #[test]

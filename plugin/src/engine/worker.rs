@@ -47,6 +47,8 @@ pub(super) struct Instance {
     model: String,
     pending: Option<Box<Delivery>>,
     last: Option<(Arc<Pattern>, Instant)>,
+    /// The last finite pattern that was there as a whole.
+    whole: Option<Arc<Pattern>>,
     /// After a failure: not before then again.
     rest_until: Option<Instant>,
     /// Why another model than the one asked for plays, or why it was loaded anew.
@@ -69,6 +71,7 @@ impl Instance {
             model: String::new(),
             pending: None,
             last: None,
+            whole: None,
             rest_until: None,
             fallback: None,
             has_reloaded: false,
@@ -103,6 +106,7 @@ impl Instance {
         if let Some(saved) = wanted.saved.as_ref().filter(|saved| fits_saved(saved, &wanted)) {
             let pattern = Pattern { key: wanted.key, ..Pattern::clone(saved) };
             self.deliver(pattern, &wanted);
+            self.whole = self.last.as_ref().map(|(pattern, _)| Arc::clone(pattern));
             self.tell(|status| {
                 status.readiness = Readiness::Ready;
                 status.from_project = true;
@@ -324,7 +328,11 @@ fn begin(instance: &mut Instance, wanted: Wanted, loaded: &Loaded, mut error: Op
     });
     // A finite pattern from the project is whole: only the model had to be there for what comes next.
     let is_endless = wanted.spec.span == crate::generate::Span::Endless;
-    instance.job = (is_endless || !instance.plays(wanted.key)).then(|| Job::new(wanted, spec, generator));
+    let job = (is_endless || !instance.plays(wanted.key)).then(|| Job::new(wanted, spec, generator));
+    instance.job = job.map(|job| match &instance.whole {
+        Some(whole) => job.relocking(whole),
+        None => job,
+    });
 }
 
 /// One inference for an instance's job.
@@ -391,6 +399,7 @@ fn hand_out(instance: &mut Instance, playhead: Playhead) {
     if let Some(pattern) = job.delivery(playhead, before.as_deref()) {
         instance.deliver(pattern, &job.wanted);
         let readiness = job.readiness(playhead);
+        instance.whole = instance.last.as_ref().filter(|_| readiness == Readiness::Ready).map(|(pattern, _)| Arc::clone(pattern));
         instance.tell(|status| {
             status.readiness = readiness;
             status.from_project = false;

@@ -313,24 +313,14 @@ impl Builder {
 
     /// Puts the layers that begin with a pass into the phrase, as sure as a logit can be.
     fn lay_layers(&mut self, pass: usize) {
-        let (n_steps, n_cells) = (usize::from(self.layout.n_steps), self.layout.n_cells());
         let layers = std::mem::take(&mut self.layers);
+        let n_bar_cells = self.n_bar_cells();
         for (_, given) in layers.iter().filter(|(first_pass, _)| *first_pass == pass) {
-            for (bar_idx, bar) in self.bars().enumerate() {
-                let first = bar_idx * self.n_bar_cells();
-                let tracks = given.tracks(bar);
-                for track_idx in (0..self.layout.tracks.len()).filter(|idx| tracks >> idx & 1 == 1) {
-                    let cells = self.layout.cells_of(track_idx);
-                    for start in (0..n_steps).map(|step| first + step * n_cells) {
-                        let own = start + cells.start..start + cells.end;
-                        self.phrase.logits.get_mut(own.clone()).into_iter().for_each(|cells| cells.fill(i8::MIN));
-                        self.phrase.on.get_mut(own).into_iter().for_each(|cells| cells.fill(0));
-                    }
-                }
-                for idx in given.on_in_bar(&self.layout, bar).map(|idx| first + idx) {
-                    self.phrase.logits.get_mut(idx).into_iter().for_each(|cell| *cell = i8::MAX);
-                    self.phrase.on.get_mut(idx).into_iter().for_each(|cell| *cell = 1);
-                }
+            for ((bar, logits), on) in
+                self.bars().zip(self.phrase.logits.chunks_mut(n_bar_cells)).zip(self.phrase.on.chunks_mut(n_bar_cells))
+            {
+                given.lay(&self.layout, bar, logits, i8::MIN, i8::MAX);
+                given.lay(&self.layout, bar, on, 0, 1);
             }
         }
         self.layers = layers;
@@ -484,6 +474,34 @@ fn layers(
     };
     let of_lock = |lock: &Lock| layer(pass_after(lock.after), &lock.music);
     std::iter::once(layer(0, &spec.given)).chain(spec.locks.iter().map(of_lock)).collect()
+}
+
+/// The pattern of `spec` from that of a specification with other locks, where that takes no network: where all that was locked or edited
+/// since the last retake differs, and no bar of it was given back.
+#[must_use]
+pub fn relocked(before: &Pattern, spec: &PatternSpec) -> Option<Pattern> {
+    let n_takes = spec.takes.len();
+    let is_last = |lock: &&Lock| lock.after >= n_takes;
+    let alike = PatternSpec { locks: before.spec.locks.clone(), ..spec.clone() } == before.spec;
+    let earlier = spec.locks.iter().filter(|lock| !is_last(lock));
+    if !alike || !before.spec.locks.iter().filter(|lock| !is_last(lock)).eq(earlier) {
+        return None;
+    }
+    let layout = before.roll.layout();
+    let last: Vec<GivenCells> = spec.locks.iter().filter(is_last).map(|lock| lock.music.cells(layout).0).collect();
+    let mut cells = before.roll.cells().to_vec();
+    let n_bar_cells = (usize::from(layout.n_steps) * layout.n_cells()).max(1);
+    for (bar, cells) in (before.first_bar..).zip(cells.chunks_mut(n_bar_cells)) {
+        let were = before.spec.locks.iter().filter(is_last).map(|lock| lock.music.cells(layout).0.tracks(bar));
+        let is_given_back =
+            were.fold(0, |all, tracks| all | tracks) & !last.iter().fold(0, |all, lock| all | lock.tracks(bar)) != 0;
+        if is_given_back {
+            return None;
+        }
+        last.iter().for_each(|lock| lock.lay(layout, bar, cells, i8::MIN, i8::MAX));
+    }
+    let roll = LogitRoll::from_cells(layout.clone(), before.roll.n_bars(), cells.into()).ok()?;
+    Some(Pattern { key: structure_key(spec, &before.model), spec: spec.clone(), roll, ..before.clone() })
 }
 
 /// The bars `first_bar .. first_bar + n_bars` of a pattern at once; `on_progress` hears the bars that are ready.
@@ -976,6 +994,32 @@ pub(crate) mod tests {
             assert_eq!(bars(&part), bars(&whole)[from as usize..], "round {round}: from bar {from}");
         }
         assert!(n_heard > 20, "{n_heard}");
+    }
+
+    #[test]
+    fn what_was_locked_last_needs_no_network() {
+        let base = PatternSpec { takes: vec![track(0b010, 0b0011, 1001)], ..ask() };
+        let build = |spec: &PatternSpec| build(&mut Fake::new(small_band()), spec, 0, 8, |_| ()).unwrap();
+        let with = |locks: &[Lock]| PatternSpec { locks: locks.to_vec(), ..base.clone() };
+        let (early, late, more) = (lock(0, 0b100, 0b0001), lock(1, 0b010, 0b0110), lock(1, 0b111, 0b0101));
+        let plain = build(&with(std::slice::from_ref(&early)));
+        for locks in [vec![], vec![late.clone()], vec![late.clone(), more.clone()]] {
+            let spec = with(&[vec![early.clone()], locks].concat());
+            assert_eq!(relocked(&plain, &spec), Some(build(&spec)));
+        }
+        // What was locked since the last retake comes off with a network only; and so does everything else.
+        let locked = build(&with(&[early.clone(), late.clone()]));
+        assert_eq!(
+            relocked(&locked, &with(&[early.clone(), late.clone(), more])),
+            Some(build(&with(&[early.clone(), late.clone(), lock(1, 0b111, 0b0101)])))
+        );
+        for other in [
+            with(std::slice::from_ref(&early)),
+            with(std::slice::from_ref(&late)),
+            PatternSpec { take: 8, ..with(&[early.clone(), late.clone()]) },
+        ] {
+            assert_eq!(relocked(&locked, &other), None);
+        }
     }
 
     #[test]

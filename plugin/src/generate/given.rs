@@ -80,6 +80,19 @@ impl TryFrom<u32> for GivenNote {
     }
 }
 
+/// A note on the grid of steps, the bars laid end to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GridNote {
+    /// First step.
+    pub onset: usize,
+    /// The step after its last.
+    pub end: usize,
+    /// Pitch, as the network wrote it.
+    pub pitch: Pitch,
+    /// It goes on from before: nothing begins at its onset.
+    pub tied: bool,
+}
+
 /// What became of notes on their way to cells.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Placed {
@@ -127,17 +140,70 @@ impl Given {
                 };
                 let end = usize::try_from(nearest_step(note.onset.0 + note.duration.0)).unwrap_or(0);
                 let end = end.clamp(onset + 1, n_bars * n_bar_steps);
-                for (bar_idx, bar) in given.bars.iter_mut().enumerate().take(end.div_ceil(n_bar_steps)).skip(onset / n_bar_steps)
-                {
-                    let first = bar_idx * n_bar_steps;
-                    let (from, to) = (onset.max(first) - first, end.min(first + n_bar_steps) - first);
-                    let (Ok(step), Ok(n_steps)) = (u8::try_from(from), u8::try_from(to - from)) else { continue };
-                    bar.notes.push(GivenNote { track, step, n_steps, pitch: note.pitch, tied: first > onset });
-                }
+                given.push(track, GridNote { onset, end, pitch: note.pitch, tied: false }, n_bar_steps);
             }
         }
         given.bars.iter_mut().for_each(GivenBar::tidy);
         (given, n_outside)
+    }
+
+    /// Puts a note's parts into its bars.
+    fn push(&mut self, track: u8, note: GridNote, n_bar_steps: usize) {
+        let (first_bar, end_bar) = (note.onset / n_bar_steps, note.end.div_ceil(n_bar_steps));
+        for (bar_idx, bar) in self.bars.iter_mut().enumerate().take(end_bar).skip(first_bar) {
+            let first = bar_idx * n_bar_steps;
+            let (from, to) = (note.onset.max(first) - first, note.end.min(first + n_bar_steps) - first);
+            let (Ok(step), Ok(n_steps)) = (u8::try_from(from), u8::try_from(to - from)) else { continue };
+            bar.notes.push(GivenNote { track, step, n_steps, pitch: note.pitch, tied: note.tied || first > note.onset });
+        }
+    }
+
+    /// The notes of a track in bars of `n_steps`, parts of one note joined.
+    #[must_use]
+    pub fn notes_of(&self, track_idx: usize, n_steps: u8) -> Vec<GridNote> {
+        let spans = self.spans(track_idx, n_steps.into()).into_iter();
+        spans.map(|Span { onset, end, pitch, tied, .. }| GridNote { onset, end, pitch, tied }).collect()
+    }
+
+    /// Takes notes out of a track, by onset and pitch, and puts one in, in bars of `n_steps`; only where the track is given.
+    ///
+    /// What is put in sounds as it is: in a track of one voice it takes the place of whatever begins under it and cuts what reaches into
+    /// it, in one of several voices of its own pitch only. A drum lasts a step.
+    pub fn edit(&mut self, track_idx: usize, kind: TrackKind, n_steps: u8, out: &[(usize, Pitch)], put: Option<GridNote>) {
+        let (n_bar_steps, Ok(track)) = (usize::from(n_steps.max(1)), u8::try_from(track_idx)) else { return };
+        let mut notes = self.notes_of(track_idx, n_steps);
+        notes.retain(|note| note.tied || !out.contains(&(note.onset, note.pitch)));
+        if let Some(mut new) = put {
+            if kind == TrackKind::Onsets {
+                new.end = new.onset + 1;
+            }
+            let is_in_the_way = |note: &GridNote| kind == TrackKind::OneOfN || note.pitch == new.pitch;
+            notes.retain(|note| !(is_in_the_way(note) && (new.onset..new.end).contains(&note.onset)));
+            for note in notes.iter_mut().filter(|note| is_in_the_way(note) && note.onset < new.onset) {
+                note.end = note.end.min(new.onset);
+            }
+            notes.push(new);
+        }
+        let given = self.bars_of(track_idx);
+        for bar in &mut self.bars {
+            bar.notes.retain(|note| note.track != track);
+        }
+        notes.iter().for_each(|note| self.push(track, *note, n_bar_steps));
+        for (bar, idx) in self.bars.iter_mut().zip(0_u32..) {
+            bar.notes.retain(|note| note.track != track || given.checked_shr(idx).unwrap_or(0) & 1 == 1);
+            bar.tidy();
+        }
+    }
+
+    /// The bars in which a track is not as it is in `other`; bit `n` is bar `n` of the first 32.
+    #[must_use]
+    pub fn bars_changed(&self, track_idx: usize, other: &Self) -> u32 {
+        let of = |given: &Self, idx: usize| -> Vec<GivenNote> {
+            let notes = given.bars.get(idx).map_or(&[][..], |bar| &bar.notes);
+            notes.iter().filter(|note| usize::from(note.track) == track_idx).copied().collect()
+        };
+        let changed = (0..self.bars.len().min(32)).filter(|idx| of(self, *idx) != of(other, *idx));
+        changed.filter_map(|idx| u32::try_from(idx).ok()).fold(0, |set, idx| set | 1 << idx)
     }
 
     /// [`from_parts`](Self::from_parts) of `parts`, each a track and its notes, for a model, and what becomes of them in its cells.
@@ -409,6 +475,19 @@ impl GivenCells {
         let index_of = |on: &u32| usize::try_from(*on).unwrap_or(usize::MAX);
         let from = self.on.partition_point(|on| index_of(on) < start);
         self.on.iter().skip(from).map(move |on| index_of(on) - start).take_while(move |on| *on < n_bar_cells)
+    }
+}
+
+impl GivenCells {
+    /// Lays what is given in a bar of the pattern over the bar's cells `(n_steps, n_cells)`.
+    pub fn lay<T: Copy>(&self, layout: &RollLayout, bar: u32, cells: &mut [T], off: T, on: T) {
+        let tracks = self.tracks(bar);
+        for step in cells.chunks_mut(layout.n_cells().max(1)) {
+            for track_idx in (0..layout.tracks.len()).filter(|idx| tracks >> idx & 1 == 1) {
+                step.get_mut(layout.cells_of(track_idx)).into_iter().for_each(|cells| cells.fill(off));
+            }
+        }
+        self.on_in_bar(layout, bar).for_each(|idx| cells.get_mut(idx).into_iter().for_each(|cell| *cell = on));
     }
 }
 
@@ -690,6 +769,43 @@ pub(crate) mod tests {
         // Drums are for drums only.
         assert!(given.has(0, TrackKind::Onsets, 4) && !given.has(0, TrackKind::OneOfN, 4));
         assert!(given.has(1, TrackKind::OneOfN, 4) && !given.has(1, TrackKind::Onsets, 4));
+    }
+
+    #[test]
+    fn an_edit_sounds_as_it_was_drawn_and_leaves_the_rest() {
+        let layout = layout(TrackKind::OneOfN, 30, 24);
+        let kind = TrackKind::OneOfN;
+        // Bars of six steps: F from 1 over the bar line to 8, then A at 9; drums beside them.
+        let parts: [(usize, &[Note]); 2] = [(1, &[note(120, 840, 41), note(1080, 240, 45)]), (0, &[note(240, 9, 31)])];
+        let (given, _) = Given::from_notes(&layout, &parts, 2);
+        let edited = |out: &[(usize, i32)], put: Option<(usize, usize, i32)>, kind| {
+            let pitch = |number| Pitch::new(number).unwrap();
+            let out: Vec<_> = out.iter().map(|(onset, number)| (*onset, pitch(*number))).collect();
+            let put = put.map(|(onset, end, number)| GridNote { onset, end, pitch: pitch(number), tied: false });
+            let mut edited = given.clone();
+            edited.edit(1, kind, 6, &out, put);
+            assert_eq!(edited.notes_of(0, 6), given.notes_of(0, 6));
+            let mut notes: Vec<_> =
+                edited.notes_of(1, 6).iter().map(|note| (note.onset, note.end, note.pitch.number())).collect();
+            notes.sort_unstable();
+            (notes, edited.bars_changed(1, &given))
+        };
+        assert_eq!(edited(&[], None, kind), (vec![(1, 8, 41), (9, 11, 45)], 0));
+        assert_eq!(edited(&[(2, 41), (1, 42)], None, kind), (vec![(1, 8, 41), (9, 11, 45)], 0), "there is no such note");
+        assert_eq!(edited(&[(1, 41)], None, kind), (vec![(9, 11, 45)], 0b11));
+        assert_eq!(edited(&[(9, 45)], Some((9, 10, 47)), kind), (vec![(1, 8, 41), (9, 10, 47)], 0b10));
+        // One voice: what is under it gives way, what reaches into it ends.
+        assert_eq!(edited(&[], Some((6, 10, 47)), kind), (vec![(1, 6, 41), (6, 10, 47)], 0b10));
+        assert_eq!(edited(&[], Some((0, 2, 47)), kind), (vec![(0, 2, 47), (9, 11, 45)], 0b11));
+        // Several: of its own pitch only.
+        let poly = TrackKind::OnsetSustain;
+        assert_eq!(edited(&[], Some((6, 10, 47)), poly).0, [(1, 8, 41), (6, 10, 47), (9, 11, 45)]);
+        assert_eq!(edited(&[], Some((6, 10, 41)), poly).0, [(1, 6, 41), (6, 10, 41), (9, 11, 45)]);
+        assert_eq!(edited(&[], Some((6, 10, 50)), TrackKind::Onsets).0[1], (6, 7, 50));
+        // A bar that is not given stays so; the rest of a note in another goes on from nowhere.
+        let mut second = given.without(0b10, 0b01);
+        second.edit(1, kind, 6, &[], Some(GridNote { onset: 3, end: 7, pitch: Pitch::new(50).unwrap(), tied: false }));
+        assert_eq!((second.bars_of(1), second.notes_of(1, 6)[0].tied), (0b10, true));
     }
 
     #[test]

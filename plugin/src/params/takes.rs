@@ -38,6 +38,15 @@ pub enum TakesError {
     /// The pattern has no such track or bar, or it is locked already.
     #[error("there is nothing to lock here")]
     Nothing,
+    /// The track has no such note.
+    #[error("there is no such note any more")]
+    NoNote,
+    /// The track has no such pitch, or none that sounds so in this key.
+    #[error("this lane cannot play that pitch")]
+    Pitch,
+    /// Bars are longer than the model's, which repeats its own in them.
+    #[error("notes cannot be drawn into bars of more than 16 sixteenths, in which this model repeats itself")]
+    Meter,
 }
 
 /// What undo brings back.
@@ -142,23 +151,23 @@ impl BarlineParams {
         if music.is_empty() {
             return Err(TakesError::Nothing);
         }
-        let settings = &mut inner.settings;
-        let (base, after) = (settings.base(&pattern.spec), settings.takes.len());
-        match settings.locks.iter_mut().find(|lock| (lock.base, lock.after) == (base, after)) {
-            Some(lock) => lock.music.lay_over(&music),
-            None => settings.locks.push(TakenLock { base, after, music }),
-        }
-        if settings.locks.len() > MAX_LOCKS {
-            let oldest = settings.locks.remove(0);
-            settings.locks.iter_mut().take(1).for_each(|second| second.music.lay_over(&oldest.music));
-        }
+        add_lock(&mut inner.settings, music, pattern);
         inner.history.remember(step);
         self.saved.count_takes();
         Ok(())
     }
 
+    /// Locks music over whatever was locked there.
+    pub(super) fn lock_over(&self, music: Given, pattern: &Pattern) {
+        let mut inner = self.saved.inner.lock();
+        let step = Step::new(&inner.settings);
+        add_lock(&mut inner.settings, music, pattern);
+        inner.history.remember(step);
+        self.saved.count_takes();
+    }
+
     /// What a pattern's tracks play on the plain grid, with the knobs of the moment.
-    fn as_heard(&self, pattern: &Pattern, n_bars: u32) -> Given {
+    pub(super) fn as_heard(&self, pattern: &Pattern, n_bars: u32) -> Given {
         let knobs = self.knobs();
         let lane = |idx: usize| Lane {
             density: knobs.lane(idx).density,
@@ -342,6 +351,22 @@ impl Saved {
     #[must_use]
     pub fn given(&self) -> Option<GivenTrack> {
         self.inner.lock().settings.given.clone()
+    }
+}
+
+/// The newest layer of locks, over all that were there: re-rolls made before it go on hearing those.
+fn add_lock(settings: &mut Settings, music: Given, pattern: &Pattern) {
+    let (base, after) = (settings.base(&pattern.spec), settings.takes.len());
+    match settings.locks.last_mut().filter(|lock| (lock.base, lock.after) == (base, after)) {
+        Some(lock) => lock.music.lay_over(&music),
+        None => settings.locks.push(TakenLock { base, after, music }),
+    }
+    if settings.locks.len() > MAX_LOCKS {
+        let mut oldest = settings.locks.remove(0);
+        if let Some(second) = settings.locks.first_mut() {
+            oldest.music.lay_over(&second.music);
+            second.music = oldest.music;
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::music::{
     note::{Channel, Pitch},
-    roll::TrackKind,
+    roll::{TrackKind, TrackLayout},
     scale::Key,
 };
 
@@ -141,6 +141,14 @@ impl Knobs {
         }
         let moved = raw.transposed(12 * (i32::from(self.octave) + i32::from(self.lane(track_idx).octave)));
         self.key.map_or(moved, |key| key.snap(moved))
+    }
+
+    /// The pitch of a track that sounds as this one; of several, which a key brings together, the lowest: that of the key.
+    #[must_use]
+    pub fn raw(&self, track_idx: usize, track: &TrackLayout, sounding: Pitch) -> Option<Pitch> {
+        let lowest = track.lowest_pitch.number();
+        let mut own = (lowest..lowest.saturating_add(track.n_pitches)).filter_map(|number| Pitch::new(number.into()));
+        own.find(|raw| self.sounding(track_idx, track.kind, *raw) == sounding)
     }
 
     /// The tracks that play, of a pattern of `n_tracks`: bit `n` is track `n`. A solo or the only lane counts if the pattern has
