@@ -8,6 +8,7 @@ pub mod metrics;
 pub mod noise;
 pub mod note;
 pub mod percussion;
+pub mod ranges;
 pub mod roll;
 pub mod scale;
 pub mod smf;

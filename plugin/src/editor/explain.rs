@@ -6,8 +6,9 @@ use crate::{
         chord::Chord,
         metrics::{Figures, StepNote, StepTrack, best_scale},
         note::{Note, PitchClass},
+        ranges::{Range, Ranges},
         scale::{Key, Scale},
-        time::{TICKS_PER_STEP, Ticks},
+        time::{TICKS_PER_STEP, Ticks, TimeSignature},
     },
     player::Part,
 };
@@ -90,6 +91,9 @@ pub fn explain(roll: &RollView, lanes: &[LaneView], bar: u32) -> Vec<Section> {
                 lines.extend(outside(&inside, tonic).map(|text| (text, false)));
                 lines.extend(motion(&inside).map(|text| (text, false)));
             }
+        }
+        if let Some(ranges) = Ranges::of_track(&lane.name, lane.is_drums, lane.program) {
+            lines.extend(beside(&inside, roll, start, ranges).into_iter().map(|text| (text, false)));
         }
         if let Some(text) = figures(&track(roll, lanes, idx).figures(), lane.is_drums) {
             lines.push((text, false));
@@ -221,6 +225,39 @@ fn interval(semitones: u8) -> String {
     }
 }
 
+/// What begins in a bar beside the songs of the training data: nothing of an empty bar or another meter, which they have not.
+fn beside(inside: &[&Note], roll: &RollView, start: i64, ranges: &Ranges) -> Vec<String> {
+    if inside.is_empty() || roll.meter.bar() != TimeSignature::default().bar() {
+        return Vec::new();
+    }
+    let moved = |note: &&Note| StepNote::nearest(&Note { onset: Ticks(note.onset.0 - start), ..**note });
+    let figures = StepTrack::new(inside.iter().filter_map(moved), 1, ranges.drum_pattern.is_some()).figures();
+    let number = |value: f64| format!("{:.1}", value).trim_end_matches(".0").to_owned();
+    let percent = |value: f64| format!("{:.0} %", 100.0 * value);
+    let mut lines = Vec::new();
+    let mut say = |value: Option<f64>, range: Option<Range>, show: &dyn Fn(f64) -> String, what: &str| {
+        let Some((value, [low, _, high])) = value.zip(range) else { return };
+        let verdict = match value {
+            value if value < low => "less than most",
+            value if value > high => "more than most",
+            _ => "as usual",
+        };
+        lines.push(format!(
+            "{} {what}: {verdict}; songs of the training data have {} to {}.",
+            show(value),
+            show(low),
+            show(high)
+        ));
+    };
+    say(figures.notes_per_active_bar, Some(ranges.notes_per_active_bar), &number, "notes a bar");
+    say(figures.onsets_on_quarters, Some(ranges.onsets_on_quarters), &percent, "on a beat");
+    say(figures.pitch_classes_per_bar, ranges.pitch_classes_per_bar, &number, "different tones a bar");
+    say(figures.polyphony.filter(|n| *n > 1.05), ranges.polyphony, &number, "notes at a time");
+    say(figures.qualified_notes, ranges.qualified_notes, &percent, "last an eighth or longer");
+    say(figures.drum_pattern, ranges.drum_pattern, &percent, "as even as eighths");
+    lines
+}
+
 /// The figures of a lane over the whole pattern.
 fn figures(figures: &Figures, is_drums: bool) -> Option<String> {
     let percent = |share: f64| format!("{:.0} %", share * 100.0);
@@ -241,12 +278,9 @@ fn figures(figures: &Figures, is_drums: bool) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        music::time::TimeSignature,
-        player::{
-            Knobs,
-            testing::{band, doubtful, written},
-        },
+    use crate::player::{
+        Knobs,
+        testing::{band, doubtful, written},
     };
 
     fn melody(bars: &str, chords: &str) -> Vec<Section> {
@@ -275,6 +309,8 @@ mod tests {
         assert!(says(melody, "2 of 4 notes are tones of the chord."), "{melody:?}");
         assert!(says(melody, "repeats 0, steps 2 and leaps 1 times; the widest leap is a fourth up."), "{melody:?}");
         assert!(says(melody, "4.0 notes in a bar"));
+        assert!(says(melody, "4 notes a bar: as usual; songs of the training data have 3.8 to 7.8."), "{melody:?}");
+        assert!(says(melody, "25 % on a beat: less than most"));
     }
 
     #[test]
@@ -307,6 +343,7 @@ mod tests {
         let sections = explain(&roll, &lanes, 2);
         assert_eq!(sections.len(), 6);
         assert!(says(&sections[1], "as even as eighths") && !says(&sections[1], "scale"));
+        assert!(says(&sections[1], "songs of the training data") && says(&sections[1], "as even as eighths: "));
         assert_eq!(sections[3].lines, [("Nothing begins in this bar.".into(), false)]);
     }
 }
