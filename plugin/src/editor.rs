@@ -18,6 +18,7 @@ mod pencil;
 mod pencil_model;
 mod preferences;
 mod presets;
+mod primer;
 mod progressions;
 mod roll;
 mod roll_model;
@@ -55,6 +56,7 @@ use nice_plug_egui::{
 use pencil::Pencil;
 use preferences::Preferences;
 use presets::Presets;
+use primer::Primer;
 use roll::Roll;
 use save::Which;
 use std::{
@@ -132,6 +134,7 @@ pub struct Page {
     window: Option<Window>,
     learning: Learning,
     given: Given,
+    primer: Primer,
     incoming: Incoming,
     presets: Presets,
     chord_lane: ChordLane,
@@ -197,6 +200,7 @@ impl Page {
             window: None,
             learning,
             given: Given::default(),
+            primer: Primer::default(),
             incoming: Incoming::default(),
             presets: Presets::default(),
             chord_lane: ChordLane::default(),
@@ -449,6 +453,15 @@ impl Page {
             if is_changed.inner {
                 self.settings_changed(setter);
             }
+        } else if let Some((pattern, _)) = self.view.shown().filter(|_| self.view.takes_primer()) {
+            let (layout, saved, home) = (pattern.roll.layout(), &self.instance.params.saved, self.instance.music.as_deref());
+            let is_changed = ui.horizontal(|ui| {
+                widgets::label(ui, "Primer");
+                self.primer.show(ui, layout, saved, home)
+            });
+            if is_changed.inner {
+                self.settings_changed(setter);
+            }
         }
     }
 
@@ -484,10 +497,17 @@ impl Page {
             self.incoming.install(path, self.instance.install, ui.ctx());
         } else if !ends(&path, MIDI) {
             self.incoming.say(format!("{name} is neither a MIDI file (.mid) nor a model (.onnx)."), Tone::Bad);
-        } else if self.view.lanes.len() <= 1 {
-            self.incoming.say(format!("{name}: this model has one track and accompanies nothing; choose Band."), Tone::Bad);
-        } else if self.given.open(&path, &self.instance.params) {
-            self.settings_changed(setter);
+        } else if self.view.lanes.len() > 1 {
+            if self.given.open(&path, &self.instance.params) {
+                self.settings_changed(setter);
+            }
+        } else if let Some((pattern, _)) = self.view.shown().filter(|_| self.view.takes_primer()) {
+            if self.primer.open(&path, pattern.roll.layout(), &self.instance.params.saved) {
+                self.settings_changed(setter);
+            }
+        } else {
+            self.incoming
+                .say(format!("{name}: this model accompanies nothing and looks at no bar before; choose Band."), Tone::Bad);
         }
     }
 

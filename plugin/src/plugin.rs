@@ -239,6 +239,7 @@ fn made_with(status: &Status) -> MadeWith {
 fn models() -> Vec<crate::editor::ModelChoice> {
     let (models, _) = Library::new().list();
     let choice = |m: crate::inference::ModelInfo| crate::editor::ModelChoice {
+        takes_primer: m.manifest.has(crate::generate::manifest::Encoding::States),
         id: m.manifest.id,
         name: m.manifest.name,
         about: m.manifest.description,

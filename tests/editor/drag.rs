@@ -63,10 +63,21 @@ impl Drop for Server {
     }
 }
 
+fn n_threads() -> usize {
+    std::fs::read_dir("/proc/self/task").map_or(0, Iterator::count)
+}
+
 /// Runs `body` in a process of its own on an X server of its own: this test program once more, with only the test called `test`.
 fn on_display(test: &str, body: impl FnOnce()) {
     if env::var(CHILD).is_ok_and(|name| name == test) {
-        return body();
+        let before = n_threads();
+        body();
+        // A window's thread goes on closing its display when the window has been dropped, and the libraries' ends at exit do not wait.
+        let until = Instant::now() + PATIENCE;
+        while n_threads() > before && Instant::now() < until {
+            sleep(FRAMES);
+        }
+        return;
     }
     let Some(server) = Server::start() else {
         // The test runner shows the output of a test that passes to nobody.

@@ -144,6 +144,8 @@ struct Inbox {
     paths: Mutex<Vec<PathBuf>>,
     hovered: AtomicBool,
     closed: AtomicBool,
+    /// Why nothing can be dropped.
+    failed: Mutex<Option<String>>,
     /// Has the page look.
     wake: Box<dyn Fn() + Send + Sync>,
 }
@@ -168,7 +170,7 @@ impl Catcher {
     /// Begins to take files; `wake` is called when there are some. `None` where that cannot be: files are then opened by buttons.
     pub fn new(window: Window, wake: impl Fn() + Send + Sync + 'static) -> Option<Self> {
         let (paths, hovered, closed) = (Mutex::default(), AtomicBool::new(false), AtomicBool::new(false));
-        let inbox = Arc::new(Inbox { paths, hovered, closed, wake: Box::new(wake) });
+        let inbox = Arc::new(Inbox { paths, hovered, closed, failed: Mutex::default(), wake: Box::new(wake) });
         let of_thread = Arc::clone(&inbox);
         let thread = std::thread::Builder::new().name("barline-drop".into());
         IS_POSSIBLE.then(|| thread.spawn(move || catch(window, &of_thread)).ok())??;
@@ -179,6 +181,12 @@ impl Catcher {
     #[must_use]
     pub fn take(&self) -> Vec<PathBuf> {
         std::mem::take(&mut *self.0.paths.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Why nothing can be dropped, if it cannot.
+    #[must_use]
+    pub fn failure(&self) -> Option<String> {
+        self.0.failed.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Files are over the window.
@@ -196,8 +204,9 @@ impl Drop for Catcher {
 
 #[cfg(target_os = "linux")]
 fn catch(window: Window, inbox: &Inbox) {
-    // Without an X server there is nobody to drop anything, and the buttons are there.
-    let _ = x11_target::run(window.0, inbox);
+    if let Err(error) = x11_target::run(window.0, inbox) {
+        *inbox.failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.to_string());
+    }
 }
 
 #[cfg(not(target_os = "linux"))]

@@ -6,7 +6,7 @@ use egui::{Frame, RichText, Ui};
 const STEPS: [&str; 3] = [
     "1.  Barline plays notes and makes no sound: route its MIDI output to an instrument.",
     "2.  Press play in the host. Type chords above, choose a model; New takes another seed.",
-    "3.  Turn Threshold and Temperature while it plays: the roll shows at once what will sound. Save .mid takes it away.",
+    "3.  Turn Threshold and Temperature while it plays: the roll shows at once what will sound. Save .mid or a drag takes it away.",
 ];
 
 /// Shows the steps; whether they were read.

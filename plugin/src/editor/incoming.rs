@@ -111,6 +111,9 @@ impl Incoming {
         if self.catcher.as_ref().is_some_and(Catcher::is_hovered) {
             let text = "Let go: a MIDI file becomes the track to accompany, a model (.onnx) is installed.";
             ui.label(RichText::new(text).size(NOTE_SIZE).color(palette.accent));
+        } else if let Some(failure) = self.catcher.as_ref().and_then(Catcher::failure) {
+            let text = format!("Files cannot be dropped into this window: {failure}");
+            ui.label(RichText::new(text).size(NOTE_SIZE).color(palette.faint));
         } else if let Some(note) = &self.note {
             ui.label(RichText::new(&note.text).size(NOTE_SIZE).color(palette.tone(note.tone)));
         }

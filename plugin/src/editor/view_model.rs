@@ -62,6 +62,8 @@ pub struct ModelChoice {
     pub about: String,
     /// Names of its tracks, and their General MIDI programs.
     pub tracks: Vec<(String, u8)>,
+    /// It looks at the bar before its own.
+    pub takes_primer: bool,
 }
 
 /// A lane of the pattern that is shown.
@@ -292,6 +294,13 @@ impl ViewModel {
         Some((source.pattern.as_deref()?, source.knobs))
     }
 
+    /// Whether the model of the pattern shown looks at the bar before its own.
+    #[must_use]
+    pub fn takes_primer(&self) -> bool {
+        let id = self.shown().map(|(pattern, _)| &pattern.model.id);
+        self.models.iter().any(|model| Some(&model.id) == id && model.takes_primer)
+    }
+
     /// The bar that the playhead is in, or the first.
     #[must_use]
     pub fn current_bar(&self) -> u32 {
@@ -439,6 +448,7 @@ mod tests {
             name: String::new(),
             about: String::new(),
             tracks: tracks.iter().map(|name| (name.to_string(), 7)).collect(),
+            takes_primer: false,
         };
         let named = |tracks: Vec<TrackLayout>, models: &[ModelChoice]| {
             let lanes = lanes(&doubtful(1, tracks, 1, "N.C."), models);
