@@ -1,4 +1,4 @@
-//! A listen without routing: notes to sound through a SoundFont, for `barline render` and the preview. [`Font`] is read on any
+//! A listen without routing: notes to sound through a SoundFont, for `barline render`. [`Font`] is read on any
 //! thread but the audio thread; [`Synth`] plays on the audio thread too. For a first impression, not for a mix.
 
 mod playback;
