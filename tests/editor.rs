@@ -553,6 +553,50 @@ fn bars_and_lanes_are_written_anew_locked_and_undone() {
     gestures(&harness);
 }
 
+#[test]
+fn one_goes_back_to_a_take_keeps_it_and_morphs_to_it() {
+    let mut harness = open();
+    let address = |harness: &Harness<'_, Stage>| {
+        let params = &harness.state().params;
+        (params.seed.value(), params.take.value(), params.saved.snapshot().settings.takes.len())
+    };
+    let (seed, notes) = (harness.state().params.seed.value(), n_notes(&harness));
+    click(&mut harness, "Re-roll Guitar");
+    let rerolled = n_notes(&harness);
+    click(&mut harness, "New");
+    let other = harness.state().params.seed.value();
+    assert!(other != seed && notes != rerolled);
+
+    click(&mut harness, &format!("Take {seed}/0 re-roll 1"));
+    assert_eq!((address(&harness), n_notes(&harness)), ((seed, 0, 1), rerolled));
+    click(&mut harness, &format!("Take {seed}/0"));
+    assert_eq!((address(&harness), n_notes(&harness)), ((seed, 0, 0), notes));
+    click(&mut harness, "Undo");
+    assert_eq!((address(&harness), n_notes(&harness)), ((seed, 0, 1), rerolled));
+
+    let kept = |harness: &Harness<'_, Stage>| harness.state().params.saved.favourites();
+    click(&mut harness, &format!("Keep {other}/0"));
+    assert_eq!(kept(&harness).iter().map(|take| (take.seed, take.take)).collect::<Vec<_>>(), [(other.unsigned_abs(), 0)]);
+    click(&mut harness, &format!("Keep {other}/0"));
+    assert_eq!(kept(&harness), []);
+
+    harness.get_by_label(&format!("Take {other}/0")).click_secondary();
+    harness.run_steps(3);
+    click(&mut harness, "B: morph to its seed");
+    assert_eq!((harness.state().params.seed_b.value(), address(&harness)), (other, (seed, 0, 1)));
+
+    let field = harness.get_by_role_and_label(Role::TextInput, "Seed and take");
+    field.focus();
+    harness.run_steps(2);
+    harness.key_press_modifiers(Modifiers::COMMAND, Key::A);
+    harness.event(egui::Event::Text("4711/12".into()));
+    harness.run_steps(2);
+    harness.key_press(Key::Enter);
+    harness.run_steps(3);
+    assert_eq!(address(&harness), (4711, 12, 0));
+    gestures(&harness);
+}
+
 /// Where the notes are, and the lowest and highest pitch of their rows.
 fn notes_area(harness: &Harness<'_, Stage>) -> (egui::Rect, u8, u8) {
     let area = harness.get_by_label_contains("Notes from ");

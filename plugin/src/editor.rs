@@ -25,6 +25,8 @@ mod roll_model;
 mod save;
 mod strips;
 mod takeaway;
+mod takes;
+mod takes_model;
 mod theme;
 pub mod view_model;
 mod widgets;
@@ -33,7 +35,7 @@ use crate::{
     engine::{Port, Status},
     generate::Retake,
     music::time::{Tempo, TimeSignature},
-    params::{BarlineParams, ChordSource, Edit, Stepped},
+    params::{BarlineParams, ChordSource, Edit, MAX_SEED, Stepped},
 };
 use chooser::{MIDI, MODEL, ends};
 use chord_lane::ChordLane;
@@ -66,6 +68,7 @@ use std::{
 };
 use strips::Change;
 use takeaway::TakeAway;
+use takes::{TakeStrip, Wish};
 use theme::Palette;
 pub use view_model::ModelChoice;
 use view_model::{Tone, ViewModel};
@@ -133,6 +136,7 @@ pub struct Page {
     /// The window that it is in.
     window: Option<Window>,
     learning: Learning,
+    takes: TakeStrip,
     given: Given,
     primer: Primer,
     incoming: Incoming,
@@ -199,6 +203,7 @@ impl Page {
             take_away,
             window: None,
             learning,
+            takes: TakeStrip::default(),
             given: Given::default(),
             primer: Primer::default(),
             incoming: Incoming::default(),
@@ -262,13 +267,16 @@ impl Page {
                 self.set_progression(progression.to_string(), setter);
             }
             let spacing = ui.spacing().item_spacing.y;
-            let below = strips::height(&self.view) + spacing;
+            let below = strips::height(&self.view) + takes::HEIGHT + 2.0 * spacing;
             let (bar, edit) = self.roll.show(ui, &self.view, &mut self.pencil, below);
             if let Some((lane_idx, edit)) = edit {
                 self.edit(lane_idx, edit, setter);
             }
             let (change, bar_of_strip) = strips::show(ui, &self.view, self.roll.time);
             changes.extend(change);
+            if let Some(wish) = self.takes.show(ui, &self.view, &self.instance.params.saved) {
+                self.fulfil(&wish, setter);
+            }
             self.learning.point_at(bar.or(bar_of_strip));
         });
         for change in changes {
@@ -343,6 +351,25 @@ impl Page {
         };
         self.refused = result.err().map(|error| error.to_string());
         self.settings_changed(setter);
+    }
+
+    /// Goes to a take, keeps it or morphs to it.
+    fn fulfil(&mut self, wish: &Wish, setter: &ParamSetter) {
+        let params = &self.instance.params;
+        match wish {
+            Wish::GoTo(address) => {
+                let step = params.go_to(address);
+                self.stepped(&step, setter);
+            }
+            Wish::MorphTo(address) => {
+                widgets::set(&params.seed_b, i32::try_from(address.seed).unwrap_or(MAX_SEED), setter);
+                (self.instance.nudge)();
+            }
+            Wish::Keep(address) => {
+                self.refused = params.keep_or_give_up(address).err().map(|error| error.to_string());
+                self.settings_changed(setter);
+            }
+        }
     }
 
     /// Changes a note by hand.

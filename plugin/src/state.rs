@@ -46,6 +46,10 @@ const MAX_STEPS: usize = 64;
 const MAX_LOCKS: usize = MAX_TAKES + 1;
 /// Longest name of where a given track is from, in bytes.
 const MAX_SOURCE: usize = 256;
+/// Most takes that are kept, and most re-rolls in all of them together: a project stays small.
+pub const MAX_FAVOURITES: usize = 12;
+/// See [`MAX_FAVOURITES`].
+pub const MAX_FAVOURITE_RETAKES: usize = 4 * MAX_TAKES;
 /// Most tracks of a roll.
 const MAX_TRACKS: usize = 16;
 /// Most bytes of unpacked logits: 32 bars of 16 steps with 16 wide tracks.
@@ -71,6 +75,30 @@ pub struct Settings {
     /// The track that the others accompany.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub given: Option<GivenTrack>,
+    /// Takes to come back to, as they were chosen.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub favourites: Vec<TakeAddress>,
+}
+
+/// Where a take is: with the same model, chords and knobs, the same music. What is locked and given is not part of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TakeAddress {
+    /// The seed.
+    pub seed: u32,
+    /// The take.
+    pub take: u32,
+    /// What was written anew since, in that order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub retakes: Vec<Retake>,
+}
+
+impl TakeAddress {
+    /// Of a pattern.
+    #[must_use]
+    pub fn of(spec: &PatternSpec) -> Self {
+        Self { seed: spec.seed, take: spec.take, retakes: spec.takes.clone() }
+    }
 }
 
 impl Default for Settings {
@@ -82,6 +110,7 @@ impl Default for Settings {
             takes: Vec::new(),
             locks: Vec::new(),
             given: None,
+            favourites: Vec::new(),
         }
     }
 }
@@ -402,6 +431,12 @@ impl Document {
     }
 }
 
+/// Re-rolls of some takes together.
+#[must_use]
+pub fn n_retakes(takes: &[TakeAddress]) -> usize {
+    takes.iter().map(|take| take.retakes.len()).sum()
+}
+
 impl Settings {
     fn check(&self) -> Result<(), StateError> {
         let limit = |field, got, max| if got > max { Err(StateError::TooLong { field, got, max }) } else { Ok(()) };
@@ -416,6 +451,9 @@ impl Settings {
             limit("given track", given.music.n_bars(), max_bars)?;
             limit("given track's source", given.source.len(), MAX_SOURCE)?;
         }
+        limit("list of favourites", self.favourites.len(), MAX_FAVOURITES)?;
+        limit("list of the favourites' re-rolls", n_retakes(&self.favourites), MAX_FAVOURITE_RETAKES)?;
+        self.favourites.iter().try_for_each(|kept| limit("list of a favourite's re-rolls", kept.retakes.len(), MAX_TAKES))?;
         self.progression()?;
         Ok(())
     }
@@ -542,7 +580,8 @@ mod tests {
         assert_eq!((given.n_bars(), given.n_notes(), given.music.bars_of(3)), (8, 2, 0b10_0000));
         let locks = vec![TakenLock { base: u64::MAX - 3, after: 1, music: given.music.clone().kept(0b1000, 0b10_0000) }];
         let takes = vec![Retake { tracks: 3, bars: 9, take: 1001 }];
-        let settings = Settings { takes, locks, given: Some(given), ..document().settings };
+        let favourites = vec![TakeAddress { seed: 41, take: 2, retakes: takes.clone() }, TakeAddress::of(&pattern().spec)];
+        let settings = Settings { takes, locks, given: Some(given), favourites, ..document().settings };
         let saved = Document { settings: settings.clone(), ..document() };
         let json = serde_json::to_string(&saved).unwrap();
         assert_eq!(Document::from_json(&json).unwrap(), saved);
@@ -559,6 +598,9 @@ mod tests {
         };
         refused(&|s| s.takes = vec![s.takes[0]; 65]);
         refused(&|s| s.locks = vec![s.locks[0].clone(); 66]);
+        refused(&|s| s.favourites = vec![s.favourites[0].clone(); 13]);
+        refused(&|s| s.favourites[1].retakes = vec![s.takes[0]; 65]);
+        refused(&|s| s.favourites = vec![TakeAddress { retakes: vec![s.takes[0]; 52], ..TakeAddress::default() }; 5]);
         refused(&|s| s.locks[0].music = std::mem::take(&mut s.locks[0].music).resized(33));
         refused(&|s| s.given.iter_mut().for_each(|given| given.music = given.music.repeated(40)));
         refused(&|s| s.given.iter_mut().for_each(|given| given.source = "x".repeat(300)));

@@ -2,7 +2,7 @@
 //! thread, which hears of a change by the generation.
 
 use super::{
-    BarlineParams, MAX_TAKE, Saved,
+    BarlineParams, MAX_SEED, MAX_TAKE, Saved,
     presets::{Preset, Values},
 };
 use crate::{
@@ -17,7 +17,7 @@ use crate::{
         knobs::{Lane, MAX_LANES},
         render_parts,
     },
-    state::{GivenTrack, Settings, TakenLock},
+    state::{GivenTrack, MAX_FAVOURITE_RETAKES, MAX_FAVOURITES, Settings, TakeAddress, TakenLock, n_retakes},
 };
 use std::sync::atomic::Ordering;
 
@@ -38,6 +38,9 @@ pub enum TakesError {
     /// The pattern has no such track or bar, or it is locked already.
     #[error("there is nothing to lock here")]
     Nothing,
+    /// There are too many favourites.
+    #[error("{MAX_FAVOURITES} takes with {MAX_FAVOURITE_RETAKES} re-rolls in all can be kept; give one up first")]
+    TooManyFavourites,
     /// The track has no such note.
     #[error("there is no such note any more")]
     NoNote,
@@ -94,9 +97,10 @@ impl History {
         self.undo.push(step);
     }
 
-    /// A take that nothing had before: not what was undone, nor anything that the parameter can say.
-    fn next_take(&mut self, takes: &[Retake]) -> u32 {
-        let before = takes.iter().map(|retake| retake.take).max().unwrap_or(0);
+    /// A take that nothing had before: not what was undone, nor a favourite, nor anything that the parameter can say.
+    fn next_take(&mut self, settings: &Settings) -> u32 {
+        let favourites = settings.favourites.iter().flat_map(|kept| &kept.retakes);
+        let before = settings.takes.iter().chain(favourites).map(|retake| retake.take).max().unwrap_or(0);
         self.last_take = self.last_take.max(before).max(MAX_TAKE.unsigned_abs()) + 1;
         self.last_take
     }
@@ -113,9 +117,9 @@ impl BarlineParams {
             return Err(TakesError::Endless);
         }
         let mut inner = self.saved.inner.lock();
-        let step = Step::new(&inner.settings);
-        let take = inner.history.next_take(&step.takes);
-        let settings = &mut inner.settings;
+        let super::Inner { settings, history, .. } = &mut *inner;
+        let step = Step::new(settings);
+        let take = history.next_take(settings);
         let n_takes = settings.takes.len();
         let is_unlocked = settings.locks.iter().all(|lock| lock.after != n_takes);
         match settings.takes.last_mut() {
@@ -129,7 +133,7 @@ impl BarlineParams {
             _ if n_takes >= MAX_TAKES => return Err(TakesError::TooMany),
             _ => settings.takes.push(Retake { tracks, bars, take }),
         }
-        inner.history.remember(step);
+        history.remember(step);
         self.saved.count_takes();
         Ok(())
     }
@@ -261,6 +265,41 @@ impl BarlineParams {
         self.saved.count_takes();
     }
 
+    /// Goes to another take. Its re-rolls count at once; yields its seed and take, to be set by the caller. What is locked and given stays.
+    /// Undo goes back.
+    pub fn go_to(&self, address: &TakeAddress) -> Stepped {
+        let seed = Some((self.seed.value(), self.take.value()));
+        let mut inner = self.saved.inner.lock();
+        let step = Step { seed, ..Step::new(&inner.settings) };
+        inner.settings.takes.clone_from(&address.retakes);
+        for lock in &mut inner.settings.locks {
+            lock.after = lock.after.min(address.retakes.len());
+        }
+        inner.history.remember(step);
+        self.saved.count_takes();
+        let number = |number: u32, max: i32| i32::try_from(number).unwrap_or(max).min(max);
+        Stepped { seed: Some((number(address.seed, MAX_SEED), number(address.take, MAX_TAKE))), values: Values::default() }
+    }
+
+    /// Keeps a take with the project, or gives it up where it was kept. Nothing that sounds changes, so undo leaves it.
+    ///
+    /// # Errors
+    /// [`TakesError::TooManyFavourites`].
+    pub fn keep_or_give_up(&self, address: &TakeAddress) -> Result<(), TakesError> {
+        let mut inner = self.saved.inner.lock();
+        let kept = &mut inner.settings.favourites;
+        let n_before = kept.len();
+        kept.retain(|other| other != address);
+        if kept.len() == n_before {
+            let n_all = n_retakes(kept) + address.retakes.len();
+            if n_before >= MAX_FAVOURITES || n_all > MAX_FAVOURITE_RETAKES {
+                return Err(TakesError::TooManyFavourites);
+            }
+            kept.push(address.clone());
+        }
+        Ok(())
+    }
+
     /// Takes a preset's model, chords and primer; its `values` are to be set by the caller. The re-rolls made so far go, for they were of
     /// another idea; locks and the given track stay. Undo brings all of it back.
     pub fn take_preset(&self, preset: &Preset) {
@@ -345,6 +384,12 @@ impl Saved {
     #[must_use]
     pub fn locked(&self) -> [u32; MAX_LANES] {
         locked(&self.inner.lock().settings)
+    }
+
+    /// The takes that are kept.
+    #[must_use]
+    pub fn favourites(&self) -> Vec<TakeAddress> {
+        self.inner.lock().settings.favourites.clone()
     }
 
     /// The track that the others accompany.
@@ -579,5 +624,59 @@ mod tests {
         let mut spec = PatternSpec { span: Span::Endless, ..PatternSpec::default() };
         params.saved.snapshot().settings.complete(&mut spec);
         assert_eq!((spec.takes.len(), spec.locks.len(), spec.given.is_empty()), (1, 0, true));
+    }
+
+    #[test]
+    fn one_goes_to_another_take_and_back() {
+        let params = BarlineParams::default();
+        params.reroll(0b10, 0b01).unwrap();
+        let first = TakeAddress { seed: 7, take: 3, retakes: params.saved.snapshot().settings.takes };
+        params.reroll(0b01, 0b01).unwrap();
+        let pattern = doubtful(spec(&params));
+        params.lock(0b100, 0b10, &pattern).unwrap();
+        let (before, last_take) = (params.saved.snapshot().settings, first.retakes[0].take + 1);
+        assert_eq!((before.takes.len(), before.locks[0].after), (2, 2));
+        let counted = params.saved.generations().takes;
+        assert_eq!(params.go_to(&first).seed, Some((7, 3)));
+        let there = params.saved.snapshot().settings;
+        assert_eq!((&there.takes, there.locks[0].after, &there.locks[0].music), (&first.retakes, 1, &before.locks[0].music));
+        assert_ne!(params.saved.generations().takes, counted, "the engine hears of it");
+        // What is written anew from there is new, and undo goes the whole way back.
+        params.reroll(0b01, 0b01).unwrap();
+        assert_eq!(params.saved.snapshot().settings.takes[1].take, last_take + 1);
+        assert_eq!((params.undo().seed, params.undo().seed), (None, Some((0, 0))));
+        assert_eq!(params.saved.snapshot().settings, before);
+        // What no parameter can be is brought to what it can.
+        assert_eq!(params.go_to(&TakeAddress { seed: u32::MAX, take: 1_000, retakes: Vec::new() }).seed, Some((65_535, 999)));
+    }
+
+    #[test]
+    fn favourites_are_kept_bounded_and_apart_from_undo() {
+        let params = BarlineParams::default();
+        let retake = Retake { tracks: 1, bars: 1, take: 5_000 };
+        let take = |seed: u32, n_retakes: usize| TakeAddress { seed, take: 1, retakes: vec![retake; n_retakes] };
+        params.keep_or_give_up(&take(1, 2)).unwrap();
+        params.keep_or_give_up(&take(2, 0)).unwrap();
+        params.keep_or_give_up(&take(1, 0)).unwrap();
+        assert!(!params.saved.can_undo());
+        params.reroll(1, 1).unwrap();
+        assert_eq!(params.saved.snapshot().settings.takes[0].take, 5_001, "no re-roll is a favourite's");
+        params.undo();
+        params.keep_or_give_up(&take(2, 0)).unwrap();
+        assert_eq!(params.saved.favourites(), [take(1, 2), take(1, 0)]);
+        for seed in 10..13 {
+            params.keep_or_give_up(&take(seed, 64)).unwrap();
+        }
+        assert_eq!(params.keep_or_give_up(&take(13, 63)), Err(TakesError::TooManyFavourites));
+        for seed in 20..27 {
+            params.keep_or_give_up(&take(seed, 0)).unwrap();
+        }
+        assert_eq!(params.saved.favourites().len(), MAX_FAVOURITES);
+        assert_eq!(params.keep_or_give_up(&take(30, 0)), Err(TakesError::TooManyFavourites));
+        params.keep_or_give_up(&take(11, 64)).unwrap();
+        params.keep_or_give_up(&take(30, 0)).unwrap();
+        // The most that can be kept leaves a project small.
+        let most = Settings { favourites: vec![take(65_535, 21); MAX_FAVOURITES], ..Settings::default() };
+        assert!(serde_json::to_string(&most).unwrap().len() < 16 << 10);
     }
 }
