@@ -80,8 +80,6 @@ fn command(test: &str, variables: &[(&str, &Path)]) -> Command {
         .args([test, "--exact", "--nocapture", "--test-threads=1"])
         .env(CHILD, test)
         .env(BUNDLE_DIR, &bundle().dir)
-        // One heap for all threads: what ended threads leave unused in heaps of their own looks like a leak.
-        .env("MALLOC_ARENA_MAX", "1")
         .envs(variables.iter().copied());
     command
 }
