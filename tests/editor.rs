@@ -64,11 +64,11 @@ impl GuiContextInner for Host {
     }
 
     fn get_state(&self) -> PluginState {
-        unimplemented!("the editor does not ask for it")
+        unreachable!("the editor does not ask for it")
     }
 
     fn set_state(&self, _state: PluginState) {
-        unimplemented!("the editor does not set it")
+        unreachable!("the editor does not set it")
     }
 
     fn request_restart(&self) {}
@@ -90,7 +90,7 @@ fn pattern(params: &BarlineParams, key: u64) -> Pattern {
         track(TrackKind::OnsetSustain, 48, 40),
     ];
     let layout = RollLayout { n_steps: 16, tracks };
-    let Span::Bars(n_bars) = params.length.value().span() else { unimplemented!("only finite patterns are asked for") };
+    let Span::Bars(n_bars) = params.length.value().span() else { unreachable!("only finite patterns are asked for") };
     let (seed, take) = (params.seed.value().unsigned_abs(), params.take.value().unsigned_abs());
     let retakes = params.saved.snapshot().settings.takes;
     let mut cells = Vec::new();
@@ -735,7 +735,7 @@ impl egui::DroppedFile for Dropped {
     }
 
     fn bytes(&self) -> Result<Vec<u8>, String> {
-        unimplemented!("the editor reads files by their paths")
+        unreachable!("the editor reads files by their paths")
     }
 }
 

@@ -35,8 +35,8 @@ mod tests {
 
     #[test]
     fn paths_become_uris_whatever_is_in_their_names() {
-        let paths = ["/tmp/a-b_1.mid", "/home/ü x/50%#?.mid"].map(PathBuf::from);
-        let text = "file:///tmp/a-b_1.mid\r\nfile:///home/%C3%BC%20x/50%25%23%3F.mid\r\n";
+        let paths = ["/a-b_1.mid", "/ü x/50%#?.mid"].map(PathBuf::from);
+        let text = "file:///a-b_1.mid\r\nfile:///%C3%BC%20x/50%25%23%3F.mid\r\n";
         assert_eq!(String::from_utf8(list(&paths)).unwrap(), text);
     }
 
@@ -45,7 +45,7 @@ mod tests {
     fn uris_become_paths_and_what_is_no_file_is_left_out() {
         let text = b"# comment\r\nfile:///a%20b.mid\r\nhttp://x/y.mid\nfile://host/c.onnx\nfile:/d\nfile:e\nfile://\n\n";
         assert_eq!(paths(text), ["/a b.mid", "/c.onnx", "/d"].map(PathBuf::from));
-        let files = ["/home/\u{fc} x/50%#?.mid", "/t"].map(PathBuf::from);
+        let files = ["/\u{fc} x/50%#?.mid", "/t"].map(PathBuf::from);
         assert_eq!(paths(&list(&files)), files);
     }
 }
