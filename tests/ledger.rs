@@ -17,6 +17,7 @@ use barline_tests::{
 use fastrand::Rng;
 use std::{
     ops::Range,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -24,13 +25,15 @@ const RATE: f64 = 48_000.0;
 
 /// Scripts per format. A count, not a time: a loaded machine would run too few to say anything. `cargo xtask soak` runs more.
 const N_SCRIPTS: u64 = 200;
+/// Scripts under RealtimeSanitizer, which take a third of their music's time.
+const N_PLAYED: u64 = 30;
 
 fn uniform(rng: &mut Rng, range: Range<f64>) -> f64 {
     range.start + (range.end - range.start) * rng.f64()
 }
 
-fn n_scripts() -> u64 {
-    std::env::var("BARLINE_HOST_SCRIPTS").map_or(N_SCRIPTS, |text| text.parse().expect("BARLINE_HOST_SCRIPTS is a number"))
+fn n_scripts(default: u64) -> u64 {
+    std::env::var("BARLINE_HOST_SCRIPTS").map_or(default, |text| text.parse().expect("BARLINE_HOST_SCRIPTS is a number"))
 }
 
 /// Where a script is.
@@ -152,6 +155,15 @@ impl Script {
     }
 }
 
+/// How fast a host asks for blocks.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Pace {
+    /// At once, as in a render: the plugin waits for its patterns.
+    Render,
+    /// Three times as fast as the music, which the plugin takes for a host that plays.
+    Play,
+}
+
 struct Tally {
     scripts: u64,
     blocks: u64,
@@ -159,7 +171,7 @@ struct Tally {
 }
 
 /// One script over an instance that is used again by the next one.
-fn run_script(host: &mut dyn Host, seed: u64, tally: &mut Tally) {
+fn run_script(host: &mut dyn Host, seed: u64, pace: Pace, tally: &mut Tally) {
     let parameters: Vec<String> = host.parameters().iter().map(|p| p.name.clone()).collect();
     let mut script = Script::new(seed);
     let mut ledger = Ledger::default();
@@ -178,6 +190,9 @@ fn run_script(host: &mut dyn Host, seed: u64, tally: &mut Tally) {
         );
         ledger.enter(&events).unwrap_or_else(|e| panic!("{}", what(&e, host.format())));
         tally.blocks += 1;
+        if pace == Pace::Play {
+            thread::sleep(Duration::from_secs_f64(f64::from(block.n_samples) / RATE / 3.0));
+        }
         if stopped && script.held.is_empty() {
             assert_eq!(ledger.n_sounding(), 0, "{}", what("notes sound in a stopped host", host.format()));
         }
@@ -193,11 +208,10 @@ fn run_script(host: &mut dyn Host, seed: u64, tally: &mut Tally) {
     tally.notes += ledger.notes.len();
 }
 
-fn run(host: &mut dyn Host, first_seed: u64) {
+fn run(host: &mut dyn Host, first_seed: u64, n_scripts: u64, pace: Pace) {
     let setups = [("8", "C | Am | F | G"), ("endless", "Dm7 | G7"), ("1", "E"), ("32", "Fm Bb | Eb")];
     let mut tally = Tally { scripts: 0, blocks: 0, notes: 0 };
     let mut seed = first_seed;
-    let n_scripts = n_scripts();
     while tally.scripts < n_scripts {
         let (length, chords) = setups[(seed % 4) as usize];
         if tally.scripts.is_multiple_of(50) {
@@ -215,7 +229,7 @@ fn run(host: &mut dyn Host, first_seed: u64) {
             let settings = vec![("takes", takes), ("locks", locks)];
             Setup { seed: (seed % 65_536) as u32, length, chords, model, parameters, settings }.load(host);
         }
-        run_script(host, seed, &mut tally);
+        run_script(host, seed, pace, &mut tally);
         seed += 1;
     }
     println!("{}: {} scripts, {} blocks, {} notes, all balanced", host.format(), tally.scripts, tally.blocks, tally.notes);
@@ -225,15 +239,31 @@ fn run(host: &mut dyn Host, first_seed: u64) {
 #[test]
 fn every_note_on_has_its_note_off_in_clap() {
     in_child_with_fixtures("every_note_on_has_its_note_off_in_clap", || {
-        run(&mut ClapFile::load(&bundle().clap).instance(RATE), 1);
+        run(&mut ClapFile::load(&bundle().clap).instance(RATE), 1, n_scripts(N_SCRIPTS), Pace::Render);
     });
 }
 
 #[test]
 fn every_note_on_has_its_note_off_in_vst3() {
     in_child_with_fixtures("every_note_on_has_its_note_off_in_vst3", || {
-        run(&mut Vst3Host::open(&bundle().vst3, RATE), 1_000_001);
+        run(&mut Vst3Host::open(&bundle().vst3, RATE), 1_000_001, n_scripts(N_SCRIPTS), Pace::Render);
     });
+}
+
+/// The plugin's `process`, the framework's part of it included, allocates nothing, waits for nothing and asks nothing of the system.
+#[test]
+#[ignore = "for `cargo xtask test`, which links RealtimeSanitizer"]
+fn process_keeps_to_real_time() {
+    in_child_with_fixtures("process_keeps_to_real_time", || {
+        run(&mut ClapFile::load(&bundle().clap).instance(RATE), 2_000_001, n_scripts(N_PLAYED), Pace::Play);
+    });
+}
+
+/// The sanitizer sees into the plugin's own library: what is forbidden there ends the process.
+#[test]
+#[ignore = "ends the process where RealtimeSanitizer is linked"]
+fn planted_save() {
+    ClapFile::load(&bundle().clap).instance(RATE).save_in_real_time();
 }
 
 #[test]

@@ -77,7 +77,7 @@ pub fn kill_child(test: &str, sign: &Path, body: impl FnOnce(&Path)) {
 fn command(test: &str, variables: &[(&str, &Path)]) -> Command {
     let mut command = Command::new(env::current_exe().expect("the test program's path"));
     command
-        .args([test, "--exact", "--nocapture", "--test-threads=1"])
+        .args([test, "--exact", "--include-ignored", "--nocapture", "--test-threads=1"])
         .env(CHILD, test)
         .env(BUNDLE_DIR, &bundle().dir)
         .envs(variables.iter().copied());

@@ -201,6 +201,16 @@ impl ClapHost {
         }
     }
 
+    /// Has the plugin save its state as if that were part of `process`: RealtimeSanitizer ends the process inside the plugin's library,
+    /// or does not see into it.
+    pub fn save_in_real_time(&mut self) {
+        let save = self.extension::<clap_plugin_state>(CLAP_EXT_STATE).and_then(|s| s.save).expect("the state extension");
+        let mut nowhere = std::io::sink();
+        let mut stream = OutputStream::from_writer(&mut nowhere);
+        // SAFETY: on the main thread, with a live plugin and a live stream.
+        in_real_time(|| unsafe { save(self.plugin(), stream.as_raw_mut()) });
+    }
+
     /// Hands the plugin a state stream as it is, without the length that nice-plug writes before its JSON.
     ///
     /// # Errors
@@ -214,6 +224,12 @@ impl ClapHost {
         self.main_thread();
         if ok { Ok(()) } else { Err("the plugin refused the state".into()) }
     }
+}
+
+/// Where RealtimeSanitizer is linked, any allocation, lock that waits or system call in here ends the process; else it does nothing.
+#[rtsan_standalone::nonblocking]
+fn in_real_time<T>(work: impl FnOnce() -> T) -> T {
+    work()
 }
 
 fn transport_event(transport: &Transport) -> TransportEvent {
@@ -307,14 +323,16 @@ impl Host for ClapHost {
         }]);
         let processor = self.processor.as_mut().ok_or("not processing")?;
         let start = Instant::now();
-        let status = processor.process(
-            &InputAudioBuffers::empty(),
-            &mut audio_outputs,
-            &self.input_events.as_input(),
-            &mut self.output_events.as_output(),
-            Some(self.elapsed),
-            transport.as_ref(),
-        );
+        let status = in_real_time(|| {
+            processor.process(
+                &InputAudioBuffers::empty(),
+                &mut audio_outputs,
+                &self.input_events.as_input(),
+                &mut self.output_events.as_output(),
+                Some(self.elapsed),
+                transport.as_ref(),
+            )
+        });
         self.process_time = start.elapsed();
         status.map_err(|e| format!("process failed: {e}"))?;
         self.silent &= self.outputs.iter().all(|channel| channel[..n].iter().all(|sample| *sample == 0.0));

@@ -20,20 +20,37 @@ const UNDER_MIRI: [&str; 2] = ["engine::port::", "music::note::"];
 /// The player's tests in a real-time context: an allocation, a lock that waits or a system call inside `process` ends them. Then
 /// violations that are planted, each of which must be caught.
 pub fn real_time(closing: &mut Vec<String>) -> Result<Outcome> {
+    let core = |command: &mut Command| {
+        command.args(CORE).arg("--");
+    };
+    in_real_time(&core, &["player::tests::"], &["planted_allocation", "planted_lock", "planted_file"], closing)
+}
+
+/// The same for the built plugin in a CLAP host, the framework's part of `process` included: random scripts at the pace of playing.
+pub fn real_time_plugin(bundled: &Path, closing: &mut Vec<String>) -> Result<Outcome> {
+    let host = |command: &mut Command| {
+        command.args(["test", "--package", "barline-tests", "--test", "ledger", "--"]).env("BARLINE_BUNDLE_DIR", bundled);
+    };
+    in_real_time(&host, &["process_keeps_to_real_time", "--include-ignored"], &["planted_save"], closing)
+}
+
+/// Runs `tests` of `package` with RealtimeSanitizer linked; then those that break its rules, each of which it must end.
+fn in_real_time(package: &dyn Fn(&mut Command), tests: &[&str], planted: &[&str], closing: &mut Vec<String>) -> Result<Outcome> {
     let library = match rtsan_library() {
         Ok(library) => library,
         Err(why) => return Ok(Outcome::Skipped(why)),
     };
     let target_dir = workspace::target_dir()?.join("rtsan");
-    let core = |filter: &[&str]| {
+    let with = |args: &[&str]| {
         let mut command = workspace::cargo();
-        command.args(CORE).args(["player::tests::", "--"]).args(filter);
+        package(&mut command);
+        command.args(args);
         command.env("CARGO_TARGET_DIR", &target_dir).env("RTSAN_ENABLE", "1").env("RTSAN_LIB_PATH", &library);
         command
     };
-    runner(&mut core(&[]), closing)?;
-    for planted in ["planted_allocation", "planted_lock", "planted_file"] {
-        let output = core(&["--ignored", "--exact", &format!("player::tests::{planted}")]).output()?;
+    runner(&mut with(tests), closing)?;
+    for planted in planted {
+        let output = with(&["--ignored", planted]).output()?;
         let said = String::from_utf8_lossy(&output.stderr);
         if output.status.success() || !said.contains("ERROR: RealtimeSanitizer") {
             bail!("RealtimeSanitizer did not catch the {planted}:\n{}{said}", String::from_utf8_lossy(&output.stdout));

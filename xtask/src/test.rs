@@ -102,6 +102,9 @@ pub fn run() -> Result<()> {
         program = Some(workspace::target_dir()?.join("debug").join(name));
         Ok(Outcome::Passed)
     });
+    report.step("the plugin under RealtimeSanitizer", |closing| {
+        sanitize::real_time_plugin(bundled.as_ref().context("there is no bundle to test")?, closing)
+    });
     let python = python();
     report.step("host tests", |closing| {
         let bundled = bundled.as_ref().context("there is no bundle to test")?;
