@@ -20,10 +20,10 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from prepare import NO_CHORD, SPLITS, Rejected, data_sha256, save_atomically, triad_mask
+from midi_files import STEPS_PER_BEAT, Rejected, open_midi, read_folder
+from prepare import NO_CHORD, SPLITS, data_sha256, save_atomically, triad_mask
 
 N_STEPS = 16
-STEPS_PER_BEAT = 4
 STEPS_PER_SLOT = 8  # a chord holds for half a bar
 SLOTS_PER_BAR = 2
 PHRASE_BARS = 4
@@ -124,23 +124,14 @@ def fold(pitch):
 
 def read_midi_song(path, name):
     """Read one MIDI file of a band; bars count from its first tick."""
-    import pretty_midi
-
-    try:
-        midi = pretty_midi.PrettyMIDI(str(path))
-    except Exception as error:  # mido raises many types for broken files; each means the same here.
-        raise Rejected(f"unreadable: {type(error).__name__}") from error
-    meters = {(change.numerator, change.denominator) for change in midi.time_signature_changes}
-    if meters - {(4, 4)}:
-        raise Rejected("not in 4/4")
+    midi, grid = open_midi(path)
     raw, deviations = [[] for _ in TRACKS], []
     for instrument in midi.instruments:
         track = DRUMS if instrument.is_drum else family_of(instrument.program)
         if track is None:
             continue
         for note in instrument.notes:
-            start = midi.time_to_tick(note.start) / midi.resolution * STEPS_PER_BEAT
-            end = midi.time_to_tick(note.end) / midi.resolution * STEPS_PER_BEAT
+            start, end = grid(note.start), grid(note.end)
             onset = round(start)
             deviations.append(abs(start - onset))
             if track == DRUMS:
@@ -163,17 +154,6 @@ def group_of(name):
     stem = Path(name).stem.lower()
     match = re.match(r"(?:history_)?d_([a-z0-9]+)", stem)
     return match[1] if match else stem
-
-
-def read_midi_folder(root):
-    """Yield (name, Song or Rejected) of every MIDI file below `root`."""
-    paths = sorted(path for path in root.rglob("*") if path.suffix.lower() in (".mid", ".midi"))
-    for path in tqdm(paths, desc=root.name, unit="file"):
-        name = str(path.relative_to(root))
-        try:
-            yield name, read_midi_song(path, name)
-        except Rejected as reason:
-            yield name, reason
 
 
 def read_slakh_song(path):
@@ -211,8 +191,6 @@ def read_slakh(root):
 
 def read_groove(root):
     """Yield (name, Song or Rejected) of the beats (not fills) of the Groove MIDI Dataset that are in 4/4 and on the grid."""
-    import pretty_midi
-
     with open(root / "info.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     for row in tqdm(rows, desc="groove", unit="file"):
@@ -222,13 +200,10 @@ def read_groove(root):
                 raise Rejected("a fill")
             if row["time_signature"] != "4-4":
                 raise Rejected("not in 4/4")
-            try:
-                midi = pretty_midi.PrettyMIDI(str(root / name))
-            except Exception as error:
-                raise Rejected(f"unreadable: {type(error).__name__}") from error
+            midi, grid = open_midi(root / name)
             raw, deviations = [[] for _ in TRACKS], []
             for note in (note for instrument in midi.instruments for note in instrument.notes):
-                step = midi.time_to_tick(note.start) / midi.resolution * STEPS_PER_BEAT
+                step = grid(note.start)
                 deviations.append(abs(step - round(step)))
                 if note.pitch in DRUM_CLASS:
                     raw[DRUMS].append((round(step), 1, DRUM_CLASS[note.pitch]))
@@ -474,7 +449,7 @@ def main():
     if not args.output or not (args.midi or args.slakh or args.groove):
         parser.error("give --output and at least one of --midi, --slakh, --groove")
     songs, rejected = [], []
-    loaded = [read_midi_folder(root) for root in args.midi]
+    loaded = [read_folder(root, read_midi_song) for root in args.midi]
     loaded += [read_slakh(args.slakh)] if args.slakh else []
     loaded += [read_groove(args.groove)] if args.groove else []
     for source in loaded:

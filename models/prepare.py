@@ -23,8 +23,9 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from midi_files import STEPS_PER_BEAT, Rejected, open_midi, read_folder
+
 N_STEPS = 16
-STEPS_PER_BEAT = 4
 SLOTS_PER_BAR = 2
 LOWEST_PITCH = 48
 N_PITCHES = 36
@@ -40,10 +41,6 @@ NOT_4_4 = Path(__file__).parent / "configs" / "pop909_not_4_4.txt"
 # reduce to the major triad of their root; diminished ones have, so they reduce to minor.
 MINOR_QUALITIES = ("min", "dim", "hdim")
 PITCH_CLASS = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
-
-
-class Rejected(Exception):
-    """A song that cannot be used, with the reason in words."""
 
 
 @dataclass
@@ -126,15 +123,7 @@ def read_pop909(root):
 
 def read_midi_song(path, melody_track, chord_track):
     """Read one MIDI file: a monophonic melody track and a track of block chords, both found by name (case ignored)."""
-    import pretty_midi
-
-    try:
-        midi = pretty_midi.PrettyMIDI(str(path))
-    except Exception as error:  # mido raises many types for broken files; each means the same here.
-        raise Rejected(f"unreadable: {error}") from error
-    meters = {(change.numerator, change.denominator) for change in midi.time_signature_changes}
-    if meters - {(4, 4)}:
-        raise Rejected(f"not in 4/4: {sorted(meters)}")
+    midi, grid = open_midi(path)
 
     def track(name):
         found = [track for track in midi.instruments if track.name.strip().lower() == name.lower() and not track.is_drum]
@@ -142,9 +131,6 @@ def read_midi_song(path, melody_track, chord_track):
             names = sorted({track.name.strip() for track in midi.instruments})
             raise Rejected(f"no notes on a track named {name!r}; tracks: {names}")
         return found[0]
-
-    def grid(seconds):
-        return midi.time_to_tick(seconds) / midi.resolution * STEPS_PER_BEAT
 
     raw = sorted((grid(note.start), grid(note.end), note.pitch) for note in track(melody_track).notes)
     off_grid = np.mean([abs(onset - round(onset)) > 0.25 for onset, _, _ in raw])
@@ -185,12 +171,7 @@ def read_midi_song(path, melody_track, chord_track):
 
 def read_midi_folder(root, melody_track, chord_track):
     """Yield (name, Song or Rejected) of every MIDI file below `root`."""
-    paths = sorted(path for path in root.rglob("*") if path.suffix.lower() in (".mid", ".midi"))
-    for path in tqdm(paths, desc="files", unit="file"):
-        try:
-            yield str(path.relative_to(root)), read_midi_song(path, melody_track, chord_track)
-        except Rejected as reason:
-            yield str(path.relative_to(root)), reason
+    return read_folder(root, lambda path, _: read_midi_song(path, melody_track, chord_track))
 
 
 def states_of(song):

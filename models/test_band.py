@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from midi_files import read_folder
 from phrases import (BASS, DRUM_CLASS, DRUM_PITCHES, DRUMS, GUITAR, N_STEPS, PIANO, STRINGS, TRACKS, Song, arrays_of, estimate_chords,
-                     family_of, join_versions, load_songs, merged, monophonic, read_midi_folder)
+                     family_of, join_versions, load_songs, merged, monophonic, read_midi_song)
 
 HERE = Path(__file__).parent
 
@@ -87,7 +88,7 @@ def test_midi_files_are_read_or_refused_with_a_reason(tmp_path):
     write("between.mid", offset=0.05)
     write("short.mid", bars=3)
     (tmp_path / "broken.mid").write_bytes(b"MThd nonsense")
-    found = {name: result for name, result in read_midi_folder(tmp_path)}
+    found = {name: result for name, result in read_folder(tmp_path, read_midi_song)}
     assert found["good.mid"].notes[DRUMS][1] == (16, 1, 0)
     assert found["good.mid"].notes[PIANO][:2] == [(0, 2, 33), (3, 2, 36)]
     reasons = {name: str(result) for name, result in found.items() if name != "good.mid"}

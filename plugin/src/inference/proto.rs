@@ -119,7 +119,7 @@ pub struct DimensionProto {
 }
 
 /// Most messages, texts and numbers in a file, besides the packed numbers of its tensors: 64 MB of empty messages would become
-/// gigabytes once read. The band, the largest that ships, has 36,000.
+/// gigabytes once read. The band, the largest that ships, has less than a quarter of it.
 pub const MAX_RECORDS: u64 = 1 << 18;
 /// Deepest nesting of graphs: a `Scan` within an `If` has three.
 pub const MAX_DEPTH: u64 = 4;
