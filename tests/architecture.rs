@@ -46,7 +46,7 @@ const TABLE: &[Room] = &[
             "x11rb",
         ],
     },
-    Room { name: "listen", rooms: &["music"], crates: &["rustysynth"] },
+    Room { name: "listen", rooms: &["music"], crates: &["crossbeam", "rustysynth"] },
     Room {
         name: "export",
         rooms: &["music"],

@@ -1,22 +1,26 @@
-//! A listen without routing: notes to sound through a SoundFont, for `barline render`. [`Font`] is read on any
+//! A listen without routing: notes to sound through a SoundFont, for `barline render` and the preview. [`Font`] is read on any
 //! thread but the audio thread; [`Synth`] plays on the audio thread too. For a first impression, not for a mix.
 
 mod playback;
+mod preview;
 
 pub use playback::{MAX_SECONDS, Playback};
+pub use preview::{Handover, Maker, Preview};
 
 use crate::music::note::{Channel, Pitch, Velocity};
 use rustysynth::{SoundFont, Synthesizer, SynthesizerSettings};
 use std::{
     fs::{self, File},
     io::{BufReader, Read},
-    panic::catch_unwind,
-    path::Path,
-    sync::{Arc, OnceLock},
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError, Weak},
 };
 
 /// Cut out of Fluid R3 by `models/soundfont.py`; `assets/LICENSE-barline-sf2.txt` is its licence.
 static EMBEDDED: &[u8] = include_bytes!("../assets/barline.sf2");
+/// The user's own SoundFont for the preview, in Barline's data folder.
+pub const FONT_FILE: &str = "soundfont.sf2";
 /// Largest file that is read, in bytes: it is held in memory.
 pub const MAX_FONT_BYTES: u64 = 2 << 30;
 /// Sample rates that the synthesiser takes, in Hz.
@@ -53,16 +57,35 @@ pub enum ListenError {
 pub struct Font(Arc<SoundFont>);
 
 impl Font {
-    /// The built-in one, unpacked at the first call.
+    /// The built-in one.
     ///
     /// # Errors
     /// [`ListenError::Font`], should the build have damaged it.
     pub fn embedded() -> Result<Self, ListenError> {
-        static FONT: OnceLock<Font> = OnceLock::new();
-        match FONT.get() {
-            Some(font) => Ok(font.clone()),
-            None => Self::from_reader(EMBEDDED).map(|font| FONT.get_or_init(|| font).clone()),
+        Self::from_reader(EMBEDDED)
+    }
+
+    /// One for all that play at the same time: [`FONT_FILE`] in `folder` where that can be read, else the built-in one, and what is
+    /// wrong with the file.
+    ///
+    /// # Errors
+    /// As [`embedded`](Self::embedded).
+    pub fn shared(folder: Option<&Path>) -> (Result<Self, ListenError>, Option<ListenError>) {
+        static SHARED: Mutex<(Option<PathBuf>, Weak<SoundFont>)> = Mutex::new((None, Weak::new()));
+        let path = folder.map(|folder| folder.join(FONT_FILE)).filter(|path| path.exists());
+        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+        if let (true, Some(font)) = (shared.0 == path, shared.1.upgrade()) {
+            return (Ok(Self(font)), None);
         }
+        let (font, refused) = match path.as_deref().map(Self::read) {
+            Some(Ok(font)) => (Ok(font), None),
+            Some(Err(e)) => (Self::embedded(), Some(e)),
+            None => (Self::embedded(), None),
+        };
+        if let Ok(Self(font)) = &font {
+            *shared = (path, Arc::downgrade(font));
+        }
+        (font, refused)
     }
 
     /// Reads a file.
@@ -85,11 +108,25 @@ impl Font {
         // The reader trusts the sizes that a file states, and asks for more memory than there can be.
         match catch_unwind(move || SoundFont::new(&mut reader)) {
             Ok(Ok(font)) if font.get_presets().is_empty() => Err(ListenError::Font("it has no presets".into())),
+            Ok(Ok(font)) if !is_within(&font) => Err(ListenError::Font("a sample lies outside of its data".into())),
             Ok(Ok(font)) => Ok(Self(Arc::new(font))),
             Ok(Err(e)) => Err(ListenError::Font(e.to_string())),
             Err(_) => Err(ListenError::Font("its sizes contradict each other".into())),
         }
     }
+}
+
+/// Every sample lies inside the data, and its loop too. The reader does not look.
+fn is_within(font: &SoundFont) -> bool {
+    let n_samples = i64::try_from(font.get_wave_data().len()).unwrap_or(0);
+    font.get_instruments().iter().flat_map(|instrument| instrument.get_regions()).all(|region| {
+        let [start, end] = [region.get_sample_start(), region.get_sample_end()].map(i64::from);
+        let [start_loop, end_loop] = [region.get_sample_start_loop(), region.get_sample_end_loop()].map(i64::from);
+        // The sample after the last one is read too.
+        let is_sample = 0 <= start && start <= end && end < n_samples;
+        let is_loop = start_loop >= end_loop || (0 <= start_loop && end_loop < n_samples);
+        is_sample && is_loop
+    })
 }
 
 /// Plays notes of 16 channels through a [`Font`], in stereo. Begins of notes fall on the synthesiser's own blocks of 64 samples: up
@@ -101,6 +138,8 @@ impl Font {
 pub struct Synth {
     synth: Synthesizer,
     programs: [Option<u8>; 16],
+    /// The font made the synthesiser panic; silence from then on.
+    is_broken: bool,
 }
 
 impl Synth {
@@ -112,30 +151,49 @@ impl Synth {
         let refused = || ListenError::SampleRate(sample_rate);
         let mut settings = SynthesizerSettings::new(i32::try_from(sample_rate).map_err(|_| refused())?);
         settings.maximum_polyphony = N_VOICES;
-        Ok(Self { synth: Synthesizer::new(&font.0, &settings).map_err(|_| refused())?, programs: [None; 16] })
+        let synth = Synthesizer::new(&font.0, &settings).map_err(|_| refused())?;
+        Ok(Self { synth, programs: [None; 16], is_broken: false })
+    }
+
+    /// Samples per second.
+    #[must_use]
+    pub fn sample_rate(&self) -> u32 {
+        self.synth.get_sample_rate().unsigned_abs()
+    }
+
+    /// Whether it has fallen silent for good, because the font contradicts itself in a way that shows in playing only.
+    #[must_use]
+    pub fn is_broken(&self) -> bool {
+        self.is_broken
+    }
+
+    /// A loop that is shorter than a step of a high note leads the synthesiser out of its data. A panic must not reach the host.
+    fn guarded(&mut self, play: impl FnOnce(&mut Synthesizer)) {
+        let Self { synth, is_broken, .. } = self;
+        *is_broken = *is_broken || catch_unwind(AssertUnwindSafe(|| play(synth))).is_err();
     }
 
     /// Chooses a channel's General MIDI program. The drum channel plays drums whatever it is.
     pub fn set_program(&mut self, channel: Channel, program: u8) {
         let Some(before) = self.programs.get_mut(usize::from(channel.index())) else { return };
         if before.replace(program) != Some(program) {
-            self.synth.process_midi_message(channel.index().into(), 0xC0, program.into(), 0);
+            self.guarded(|synth| synth.process_midi_message(channel.index().into(), 0xC0, program.into(), 0));
         }
     }
 
     /// Begins a note.
     pub fn on(&mut self, channel: Channel, pitch: Pitch, velocity: Velocity) {
-        self.synth.note_on(channel.index().into(), pitch.number().into(), velocity.number().into());
+        self.guarded(|synth| synth.note_on(channel.index().into(), pitch.number().into(), velocity.number().into()));
     }
 
     /// Ends a note; it fades.
     pub fn off(&mut self, channel: Channel, pitch: Pitch) {
-        self.synth.note_off(channel.index().into(), pitch.number().into());
+        self.guarded(|synth| synth.note_off(channel.index().into(), pitch.number().into()));
     }
 
     /// Ends everything at once, echoes too.
     pub fn silence(&mut self) {
-        self.synth.reset();
+        self.guarded(Synthesizer::reset);
         self.programs = [None; 16];
     }
 
@@ -143,7 +201,11 @@ impl Synth {
     pub fn render(&mut self, left: &mut [f32], right: &mut [f32]) {
         let n = left.len().min(right.len());
         let (Some(left), Some(right)) = (left.get_mut(..n), right.get_mut(..n)) else { return };
-        self.synth.render(left, right);
+        self.guarded(|synth| synth.render(left, right));
+        if self.is_broken {
+            left.fill(0.0);
+            right.fill(0.0);
+        }
         left.iter_mut().chain(right).for_each(|sample| *sample = bent(*sample));
     }
 }

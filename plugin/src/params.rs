@@ -305,6 +305,21 @@ impl GivenLane {
     }
 }
 
+/// Where what Barline plays is heard through its own SoundFont.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum PreviewSound {
+    #[id = "standalone"]
+    #[name = "In the Standalone"]
+    Standalone,
+    #[id = "on"]
+    #[name = "On"]
+    On,
+    #[id = "off"]
+    #[name = "Off"]
+    Off,
+}
+
 /// How long the loop is that input is captured into.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
 #[expect(missing_docs, reason = "the names say it")]
@@ -468,6 +483,12 @@ pub struct BarlineParams {
     /// The lane that plays alone.
     #[id = "only_lane"]
     pub only_lane: EnumParam<OnlyLane>,
+    /// A listen without an instrument.
+    #[id = "preview"]
+    pub preview: EnumParam<PreviewSound>,
+    /// How loud that is.
+    #[id = "preview_volume"]
+    pub preview_volume: FloatParam,
     /// How far the noise is on its way from the seed to the other one.
     #[id = "morph"]
     pub morph: FloatParam,
@@ -534,6 +555,8 @@ impl Default for BarlineParams {
             bypass: switch("Bypass", false).make_bypass(),
             one_channel: switch("All on One Channel", false),
             only_lane: EnumParam::new("Only Lane", OnlyLane::All),
+            preview: EnumParam::new("Preview", PreviewSound::Standalone).non_automatable(),
+            preview_volume: percent("Preview Volume", 0.8, 0.0).non_automatable(),
             morph: percent("Morph", 0.0, 0.0),
             seed_b: IntParam::new("Seed B", 1, IntRange::Linear { min: 0, max: MAX_SEED }),
             candidates: IntParam::new("Candidates", 1, IntRange::Linear { min: 1, max: MAX_CANDIDATES.cast_signed() }),
@@ -916,6 +939,8 @@ impl BarlineParams {
             ("bypass".into(), Bool(&self.bypass)),
             ("one_channel".into(), Bool(&self.one_channel)),
             ("only_lane".into(), Choice(&self.only_lane)),
+            ("preview".into(), Choice(&self.preview)),
+            ("preview_volume".into(), Float(&self.preview_volume)),
             ("morph".into(), Float(&self.morph)),
             ("seed_b".into(), Int(&self.seed_b)),
             ("candidates".into(), Int(&self.candidates)),

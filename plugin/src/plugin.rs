@@ -3,13 +3,14 @@
 use crate::{
     engine::{Engine, PatternSource, Port, Readiness, Recorder, Registration, Status, Takeover, Wanted},
     generate::{ModelProvider, Morph, Pattern, PatternSpec, Span, StructureKnobs},
-    inference::Library,
+    inference::{Library, runtime::data_dir},
+    listen::{Handover, Maker, Preview},
     music::{
         chord::Progression,
         note::{Channel, Pitch, Velocity},
         time::{Tempo, Ticks, TimeSignature},
     },
-    params::{BarlineParams, Snapshot, filter_state},
+    params::{BarlineParams, PreviewSound, Snapshot, filter_state},
     player::{EventKind, EventSink, HostTransport, NoteEvent, NoteInput, Player},
     state::{MadeWith, SavedPattern},
 };
@@ -18,6 +19,7 @@ use nice_plug::{
     midi::{Channel as HostChannel, Key as HostKey, VoiceID},
     prelude::*,
 };
+use parking_lot::Mutex;
 use std::{
     num::NonZeroU32,
     sync::{
@@ -44,6 +46,7 @@ pub struct Barline {
     offline: bool,
     panics_seen: u32,
     morph_clock: MorphClock,
+    preview: Preview,
     #[cfg_attr(not(feature = "editor"), expect(dead_code, reason = "the instance is served as long as this lives"))]
     registration: Arc<Registration>,
     /// Sends a fence through nice-plug's background thread.
@@ -56,6 +59,10 @@ struct Shared {
     params: Arc<BarlineParams>,
     /// Between audio thread and worker.
     port: Arc<Port>,
+    /// The same for the preview.
+    preview: Handover,
+    /// What is wrong with the preview. Worker and editor.
+    preview_error: Mutex<Option<String>>,
     /// Counts the presses of the panic button.
     panics: AtomicU32,
     /// Counts the fences that nice-plug's background thread has come past.
@@ -97,6 +104,8 @@ impl Shared {
         Self {
             params: Arc::new(BarlineParams::default()),
             port: Arc::new(Port::new()),
+            preview: Handover::default(),
+            preview_error: Mutex::new(None),
             panics: AtomicU32::new(0),
             fences: AtomicU32::new(0),
             meter: AtomicU32::new(0),
@@ -136,6 +145,9 @@ struct Source {
     /// The loaded pattern, unpacked, and the count of the load that it came with.
     unpacked: Option<(u64, Option<Arc<Pattern>>)>,
     recorder: Recorder,
+    maker: Maker,
+    /// The model whose programs the preview knows.
+    programs_of: String,
 }
 
 impl Source {
@@ -171,8 +183,28 @@ impl Source {
     }
 }
 
+impl Source {
+    /// Tells the preview what the tracks of this model are to sound like.
+    fn tell_programs(&mut self, model: &str) {
+        if self.programs_of != model {
+            model.clone_into(&mut self.programs_of);
+            let tracks = Library::new().inspect(model).map(|model| model.manifest.tracks).unwrap_or_default();
+            self.shared.preview.set_programs(&tracks.iter().map(|track| track.program).collect::<Vec<_>>());
+        }
+    }
+
+    /// Makes the preview's synthesiser where one is wanted.
+    fn serve_preview(&mut self) {
+        let folder = data_dir();
+        if let Some(error) = self.maker.serve(&self.shared.preview, folder.as_deref()) {
+            *self.shared.preview_error.lock() = error.map(|e| format!("preview: {e}"));
+        }
+    }
+}
+
 impl PatternSource for Source {
     fn key(&mut self) -> u64 {
+        self.serve_preview();
         while let Some(event) = self.shared.port.captured.pop() {
             if let Some(bar) = self.recorder.take(event) {
                 self.shared.params.capture_bar(bar.bar, &bar.notes);
@@ -185,6 +217,7 @@ impl PatternSource for Source {
         // The key before what it stands for: what changes in between is seen as another key at the next look.
         let knobs = self.shared.structure();
         let snapshot = self.shared.params.saved.snapshot();
+        self.tell_programs(&snapshot.settings.model);
         Wanted {
             key: knobs.key(),
             spec: self.spec(knobs, &snapshot),
@@ -259,7 +292,13 @@ impl Default for Barline {
     fn default() -> Self {
         let shared = Arc::new(Shared::new());
         let engine = Engine::global(|| Box::new(Library::new()) as Box<dyn ModelProvider>);
-        let source = Source { shared: Arc::clone(&shared), unpacked: None, recorder: Recorder::default() };
+        let source = Source {
+            shared: Arc::clone(&shared),
+            unpacked: None,
+            recorder: Recorder::default(),
+            maker: Maker::default(),
+            programs_of: String::new(),
+        };
         let registration = Arc::new(engine.register(Arc::clone(&shared.port), Box::new(source)));
         let to_save = (Arc::downgrade(&shared), Arc::downgrade(&registration));
         shared.params.saved.set_pattern_to_save(Box::new(move || {
@@ -273,6 +312,7 @@ impl Default for Barline {
             offline: false,
             panics_seen: 0,
             morph_clock: MorphClock::default(),
+            preview: Preview::default(),
             registration,
             send_fence: None,
         }
@@ -280,26 +320,33 @@ impl Default for Barline {
 }
 
 /// Takes the player's events to the host.
-struct HostSink<'a, C> {
+struct HostSink<'a, 'b, C> {
     context: &'a mut C,
     n_sent: &'a AtomicU64,
+    preview: &'a mut Preview,
+    outputs: &'a mut [&'b mut [f32]],
 }
 
-impl<C: ProcessContext<Barline>> EventSink for HostSink<'_, C> {
+impl<C: ProcessContext<Barline>> EventSink for HostSink<'_, '_, C> {
     fn send(&mut self, offset_samples: u32, event: NoteEvent) -> bool {
         let (timing, voice_id) = (offset_samples, VoiceID::Wildcard);
         let channel = HostChannel::Number(event.channel.index());
         let key = HostKey::Number(event.pitch.number());
-        let event = match event.kind {
+        let for_host = match event.kind {
             EventKind::On(velocity) => {
                 let velocity = f32::from(velocity.number()) / 127.0;
                 nice_plug::midi::NoteEvent::NoteOn { timing, voice_id, channel, key, velocity }
             }
             EventKind::Off => nice_plug::midi::NoteEvent::NoteOff { timing, voice_id, channel, key, velocity: 0.0 },
         };
-        let is_sent = self.context.try_send_event(event).is_ok();
+        let is_sent = self.context.try_send_event(for_host).is_ok();
         if is_sent {
             self.n_sent.fetch_add(1, Ordering::Relaxed);
+            let velocity = match event.kind {
+                EventKind::On(velocity) => Some(velocity),
+                EventKind::Off => None,
+            };
+            self.preview.note(offset_samples as usize, event.channel, event.pitch, velocity, self.outputs);
         }
         is_sent
     }
@@ -350,7 +397,7 @@ impl Plugin for Barline {
     const EMAIL: &'static str = "";
     const VERSION: &'static str = env!("CARGO_PKG_VERSION");
 
-    // Silent, but there: Ableton Live and pedalboard refuse a plugin without audio.
+    // Silent but for the preview. Ableton Live and pedalboard refuse a plugin without audio.
     const AUDIO_IO_LAYOUTS: &'static [AudioIOLayout] =
         &[AudioIOLayout { main_output_channels: NonZeroU32::new(2), ..AudioIOLayout::const_default() }];
     const MIDI_INPUT: MidiConfig = MidiConfig::Basic;
@@ -382,12 +429,19 @@ impl Plugin for Barline {
     fn editor(&mut self, executor: AsyncExecutor<Self>) -> Option<Self::Editor> {
         self.send_fence = Some(Box::new(move || executor.execute_background(Fence)));
         let (with_meter, with_panic, with_sent) = (Arc::clone(&self.shared), Arc::clone(&self.shared), Arc::clone(&self.shared));
+        let with_error = Arc::clone(&self.shared);
         // The plugin may be gone before its editor is.
         let (with_status, with_nudge) = (Arc::downgrade(&self.registration), Arc::downgrade(&self.registration));
         crate::editor::create(crate::editor::Instance {
             params: Arc::clone(&self.shared.params),
             port: Arc::clone(&self.shared.port),
-            status: Box::new(move || with_status.upgrade().map(|registration| registration.status()).unwrap_or_default()),
+            status: Box::new(move || {
+                let mut status = with_status.upgrade().map(|registration| registration.status()).unwrap_or_default();
+                if status.error.is_none() {
+                    status.error = with_error.preview_error.lock().clone();
+                }
+                status
+            }),
             nudge: Box::new(move || {
                 if let Some(registration) = with_nudge.upgrade() {
                     registration.nudge();
@@ -400,7 +454,7 @@ impl Plugin for Barline {
             n_sent: Box::new(move || with_sent.n_sent.load(Ordering::Relaxed)),
             models,
             install: |path| Library::new().install(path).map(|model| model.manifest.id).map_err(|error| error.to_string()),
-            preferences: crate::inference::runtime::data_dir(),
+            preferences: data_dir(),
             music: music_dir(),
         })
     }
@@ -417,6 +471,7 @@ impl Plugin for Barline {
 
     fn reset(&mut self) {
         self.player.reset();
+        self.preview.silence();
     }
 
     fn process(
@@ -440,6 +495,7 @@ impl Plugin for Barline {
         if panics != self.panics_seen {
             self.panics_seen = panics;
             self.player.reset();
+            self.preview.silence();
         }
         while let Some(event) = context.next_event() {
             if let Some(input) = note_input(event) {
@@ -447,10 +503,21 @@ impl Plugin for Barline {
             }
         }
         let n_samples = u32::try_from(buffer.samples()).unwrap_or(u32::MAX);
-        let knobs = self.shared.params.knobs();
+        let params = &self.shared.params;
+        let knobs = params.knobs();
+        let is_heard = match params.preview.value() {
+            PreviewSound::Standalone => context.plugin_api() == PluginApi::Standalone,
+            PreviewSound::On => true,
+            PreviewSound::Off => false,
+        };
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "hosts' sample rates are whole and positive")]
+        let preview_rate = if is_heard { self.sample_rate as u32 } else { 0 };
+        self.preview.begin(&self.shared.preview, preview_rate, |track_idx, n_tracks| knobs.channel_of(track_idx, n_tracks));
         let wanted_now = || self.shared.structure().key();
-        let mut sink = HostSink { context, n_sent: &self.shared.n_sent };
+        let (preview, outputs) = (&mut self.preview, buffer.as_slice());
+        let mut sink = HostSink { context, n_sent: &self.shared.n_sent, preview, outputs };
         self.player.process(&transport, n_samples, self.sample_rate, &knobs, &wanted_now, &self.shared.port, &mut sink);
+        self.preview.end(params.preview_volume.value(), buffer.as_slice());
         ProcessStatus::KeepAlive
     }
 

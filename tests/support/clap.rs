@@ -96,6 +96,10 @@ pub struct ClapHost {
     pub process_time: Duration,
     /// The plugin's output was silent in every block so far.
     pub silent: bool,
+    /// The largest sample of the latest block.
+    pub loudest: f32,
+    /// When the first sample came that is not 0, in samples since the start of processing.
+    pub first_sound: Option<u64>,
 }
 
 impl ClapHost {
@@ -120,6 +124,8 @@ impl ClapHost {
             output_events: EventBuffer::with_capacity(1024),
             process_time: Duration::ZERO,
             silent: true,
+            loudest: 0.0,
+            first_sound: None,
         };
         host.parameters = host.read_parameters();
         host.public_parameters = host.parameters.iter().map(|(p, _)| p.clone()).collect();
@@ -335,7 +341,14 @@ impl Host for ClapHost {
         });
         self.process_time = start.elapsed();
         status.map_err(|e| format!("process failed: {e}"))?;
-        self.silent &= self.outputs.iter().all(|channel| channel[..n].iter().all(|sample| *sample == 0.0));
+        let outputs = self.outputs.each_ref().map(|channel| &channel[..n]);
+        if outputs.iter().any(|channel| channel.iter().any(|sample| !sample.is_finite())) {
+            return Err("the output is not written, or no number".into());
+        }
+        self.loudest = outputs.iter().flat_map(|channel| channel.iter()).fold(0.0, |most, sample| sample.abs().max(most));
+        self.silent &= self.loudest == 0.0;
+        let first = outputs.iter().filter_map(|channel| channel.iter().position(|sample| *sample != 0.0)).min();
+        self.first_sound = self.first_sound.or(first.map(|at| self.elapsed + at as u64));
 
         let mut events = Vec::new();
         for event in self.output_events.iter() {

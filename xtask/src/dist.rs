@@ -1,4 +1,5 @@
-//! `dist`: what a user downloads, one archive per platform, the same bytes from the same commit: paths of this machine are taken out of
+//! `dist`: what a user downloads, one archive per platform, the same bytes from the same commit in the
+//! same folder (cargo's hashes still depend on where that is): paths of this machine are taken out of
 //! the programs, entries are sorted, and every time in it is the commit's.
 
 use crate::{bundle, test, workspace};

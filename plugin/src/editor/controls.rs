@@ -61,6 +61,8 @@ pub fn show(ui: &mut Ui, params: &BarlineParams, setter: &ParamSetter) {
         });
         slider_row(playing, &params.chords_channel, setter, "MIDI channel of the played chords.");
         slider_row(playing, &params.chords_velocity, setter, "MIDI velocity of the played chords.");
+        choice_row(playing, &params.preview, setter);
+        slider_row(playing, &params.preview_volume, setter, "How loud Barline's own sounds are at its audio output.");
     });
 }
 

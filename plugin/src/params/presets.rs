@@ -14,8 +14,19 @@ use std::collections::BTreeMap;
 pub type Values = BTreeMap<String, ParamValue>;
 
 /// Parameters that are the project's and not an idea's: where notes go, what is captured, what is switched off.
-const OF_THE_PROJECT: [&str; 9] =
-    ["bypass", "thru", "capture", "capture_bars", "given_lane", "one_channel", "only_lane", "channel", "chords_channel"];
+const OF_THE_PROJECT: [&str; 11] = [
+    "bypass",
+    "thru",
+    "capture",
+    "capture_bars",
+    "given_lane",
+    "one_channel",
+    "only_lane",
+    "channel",
+    "chords_channel",
+    "preview",
+    "preview_volume",
+];
 
 /// A preset as the factory writes it: name, model, progression, and the parameters that are not at their defaults.
 type Factory = (&'static str, &'static str, &'static str, &'static [(&'static str, &'static str)]);
