@@ -272,6 +272,34 @@ mod tests {
     }
 
     #[test]
+    fn damaged_fonts_are_refused_or_played_and_nothing_escapes() {
+        let headers = EMBEDDED.windows(4).rposition(|bytes| bytes == b"pdta").unwrap();
+        let (mut n_refused, mut n_played) = (0, 0);
+        for seed in 0..120 {
+            let mut rng = fastrand::Rng::with_seed(seed);
+            let mut bytes = EMBEDDED.to_vec();
+            for _ in 0..rng.usize(1..20) {
+                bytes[rng.usize(headers..EMBEDDED.len())] =
+                    if rng.bool() { rng.u8(..) } else { rng.choice([0, 127, 128, 255]).unwrap() };
+            }
+            let Ok(font) = Font::from_reader(&bytes[..]) else {
+                n_refused += 1;
+                continue;
+            };
+            n_played += 1;
+            let mut synth = Synth::new(&font, 44_100).unwrap();
+            let (mut left, mut right) = ([0.0; 512], [0.0; 512]);
+            for channel in (0..16).map(|index| Channel::new(index).unwrap()) {
+                synth.set_program(channel, rng.u8(..128));
+                synth.on(channel, Pitch::new(rng.i32(0..128)).unwrap(), Velocity::clamped(rng.i32(1..128)));
+                synth.render(&mut left, &mut right);
+                assert!(left.iter().chain(&right).all(|sample| sample.abs() <= 1.0), "{seed}");
+            }
+        }
+        assert!(n_refused > 30 && n_played > 15, "{n_refused} refused, {n_played} played");
+    }
+
+    #[test]
     fn what_is_too_loud_is_bent_within_one_and_keeps_its_order() {
         let mut before = -1.0;
         for step in -400..400_i16 {

@@ -310,7 +310,7 @@ impl GivenLane {
 #[expect(missing_docs, reason = "the names say it")]
 pub enum PreviewSound {
     #[id = "standalone"]
-    #[name = "In the Standalone"]
+    #[name = "Standalone"]
     Standalone,
     #[id = "on"]
     #[name = "On"]
