@@ -50,7 +50,7 @@ const TABLE: &[Room] = &[
     Room {
         name: "export",
         rooms: &["music"],
-        crates: &["epaint_default_fonts", "hound", "npyz", "plotters", "png", "tempfile", "zip"],
+        crates: &["base64", "epaint_default_fonts", "hound", "maud", "npyz", "plotters", "png", "tempfile", "zip"],
     },
     Room { name: "plugin", rooms: ALL, crates: ALL },
     Room { name: "bin", rooms: ALL, crates: ALL },
@@ -70,6 +70,7 @@ const RESTRICTED: &[&str] = &[
     "hound",
     "indicatif",
     "libm",
+    "maud",
     "midly",
     "miniz_oxide",
     "ndarray",

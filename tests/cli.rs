@@ -192,6 +192,17 @@ fn a_midi_file_is_measured_track_by_track() {
     let n_notes: u64 = report["tracks"].as_array().unwrap().iter().map(|t| t["n_notes"].as_u64().unwrap()).sum();
     assert_eq!(usize::try_from(n_notes).unwrap(), notes(&folder.path().join("generated.mid")).len());
     assert_eq!((&report["bars"], &report["mean_off_grid_steps"]), (&6.into(), &0.0.into()), "42 eighths are 5.25 bars of 4/4");
+    let written = fs::read(folder.path().join("generated.mid")).unwrap();
+    for (args, words) in [
+        (["analyze", "generated.mid", "--json", "./generated.mid"], "is what is read"),
+        (["analyze", "generated.mid", "--html", "generated.mid"], "is what is read"),
+        (["render", "generated.mid", "generated.mid", "--quiet"], "is what is read"),
+        (["generate", "--primer", "generated.mid", "--output=generated.mid"], "is what is read"),
+    ] {
+        let output = barline(folder.path(), &args);
+        assert!(text(&output.stderr).contains(words) && output.status.code() == Some(5), "{}", text(&output.stderr));
+        assert_eq!(fs::read(folder.path().join("generated.mid")).unwrap(), written);
+    }
 
     fs::write(folder.path().join("text.mid"), "MThd is how they begin").unwrap();
     let silent = b"MThd\0\0\0\x06\0\0\0\x01\x01\xE0MTrk\0\0\0\x04\0\xFF\x2F\0";
@@ -209,6 +220,36 @@ fn a_midi_file_is_measured_track_by_track() {
         assert!(message.starts_with("error: ") && message.contains(words), "{message}");
         assert_eq!(files(folder.path()), before);
     }
+}
+
+#[test]
+fn a_page_explains_a_song_and_names_in_it_are_text() {
+    let folder = scratch();
+    succeeds(&generate(folder.path(), &["--bars", "4", "--chords", "C | Am | F G | C", "--chords-channel", "5"]));
+    let mut song = song(&folder.path().join("generated.mid"));
+    song.tracks[0].name = "<img src=x onerror=alert(1)>\"'&".into();
+    fs::write(folder.path().join("<b>.mid"), song.to_bytes().unwrap()).unwrap();
+    succeeds(&barline(folder.path(), &["analyze", "<b>.mid", "--html", "page.html"]));
+    let page = fs::read_to_string(folder.path().join("page.html")).unwrap();
+    assert!(page.contains("<title>&lt;b&gt;</title>") && !page.contains("<img src=x") && !page.contains("<script"));
+    assert!(page.matches("&lt;img src=x onerror").count() >= 4, "in the plots, the tracks, the figures and the bars");
+    assert_eq!(page.matches("<details").count(), 4);
+    for words in
+        ["Am is A C E, degree vi of C major.", "notes a bar: ", "data:image/png;base64,", "<b>F G</b>", "default-src 'none'"]
+    {
+        assert!(page.contains(words), "{words}");
+    }
+    assert!(
+        !page.contains("http")
+            || page.matches("http").count()
+                == page.matches("http-equiv").count() + page.matches("http://www.w3.org/2000/svg").count(),
+        "it needs nothing else"
+    );
+
+    succeeds(&generate(folder.path(), &["--bars", "3", "--meter", "7/8", "--output", "seven.mid"]));
+    succeeds(&barline(folder.path(), &["analyze", "seven.mid", "--html", "seven.html"]));
+    let page = fs::read_to_string(folder.path().join("seven.html")).unwrap();
+    assert!(page.contains("taken as 4/4") && page.contains("All figures") && !page.contains("<details"));
 }
 
 /// The loudest sample of each tenth of a second, of 1.

@@ -462,6 +462,11 @@ fn the_first_steps_are_told_once() {
     assert!(again.query_by_label("Got it").is_none());
     click(&mut again, "Help");
     assert!(again.query_by_label("Got it").is_some());
+    assert!(again.query_by_label_contains("note input").is_none(), "this host is not known");
+    again.get_by_role_and_label(Role::ComboBox, "Host").click();
+    again.run_steps(3);
+    click(&mut again, "Bitwig Studio (CLAP or VST3; not tested)");
+    assert!(again.query_by_label_contains("choose Barline's track as the note input").is_some());
     click(&mut again, "Light");
     assert!(open_first(folder.path()).query_by_label("Dark").is_some(), "the theme is remembered");
 }

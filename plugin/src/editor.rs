@@ -7,7 +7,6 @@ mod chord_lane;
 mod chord_model;
 mod controls;
 mod drag;
-mod explain;
 mod given;
 mod harmony;
 mod hint;
@@ -22,6 +21,7 @@ mod primer;
 mod progressions;
 mod roll;
 mod roll_model;
+mod routing;
 mod save;
 mod strips;
 mod takeaway;
@@ -42,6 +42,7 @@ use chord_lane::ChordLane;
 use drag::Window;
 use egui::{Align, Button, CentralPanel, Color32, Event, Key, Layout, Modifiers, Panel, RichText, Role, Ui, WidgetInfo};
 use given::Given;
+use hint::Hint;
 use incoming::Incoming;
 pub use incoming::Install;
 use learning::Learning;
@@ -136,6 +137,7 @@ pub struct Page {
     /// The window that it is in.
     window: Option<Window>,
     learning: Learning,
+    hint: Hint,
     takes: TakeStrip,
     given: Given,
     primer: Primer,
@@ -203,6 +205,7 @@ impl Page {
             take_away,
             window: None,
             learning,
+            hint: Hint::default(),
             takes: TakeStrip::default(),
             given: Given::default(),
             primer: Primer::default(),
@@ -237,7 +240,7 @@ impl Page {
         Panel::top("source").frame(bare).show(ui, |ui| {
             self.header(ui, setter);
             self.source_rows(ui, setter);
-            if !self.preferences.hint_read && hint::show(ui) {
+            if !self.preferences.hint_read && self.hint.show(ui) {
                 self.preferences.hint_read = true;
                 self.preferences.save(self.instance.preferences.as_deref());
             }
@@ -434,7 +437,7 @@ impl Page {
                     ui.ctx().set_theme(self.preferences.theme());
                     self.preferences.save(self.instance.preferences.as_deref());
                 }
-                if ui.button("Help").on_hover_text("The first three steps").clicked() {
+                if ui.button("Help").on_hover_text("The first three steps, and how to route notes in your host").clicked() {
                     self.preferences.hint_read = !self.preferences.hint_read;
                 }
             });

@@ -1,10 +1,13 @@
-//! Files for people and other programs: `.mid`, `.npz`, `.png`, `.json`, each from a [`Song`], and `.wav`. Does I/O: the command line, the
+//! Files for people and other programs: `.mid`, `.npz`, `.png`, `.json`, `.html`, each from a [`Song`], and `.wav`. Does I/O: the command line, the
 //! demo program and the editor's own threads, never the audio thread.
 //!
 //! What a song holds is decided elsewhere (`player::render`, a host's recording); nothing here adds, moves or drops a note.
 
+mod draw;
 pub mod files;
 pub mod npz;
+pub mod page;
+mod plots;
 pub mod png;
 pub mod report;
 pub mod wav;
@@ -26,6 +29,12 @@ pub enum ExportError {
     /// Two outputs have the same name.
     #[error("{path} is named as an output twice")]
     Twice {
+        /// The file.
+        path: String,
+    },
+    /// It would replace what it is made from.
+    #[error("{path} is what is read; name another file to write")]
+    Input {
         /// The file.
         path: String,
     },

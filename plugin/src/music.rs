@@ -1,8 +1,9 @@
-//! The pure domain: time, notes, chords, harmony, scales, rolls, decoding, metrics, Standard MIDI Files. Any thread; nothing here
+//! The pure domain: time, notes, chords, harmony, scales, rolls, decoding, metrics, explanations, Standard MIDI Files. Any thread; nothing here
 //! waits or does I/O.
 
 pub mod chord;
 pub mod decode;
+pub mod explain;
 pub mod harmony;
 pub mod metrics;
 pub mod noise;

@@ -1,9 +1,9 @@
 //! The progression as plain data for the chord lane: what lies where over the bars, what becomes of it when a chord is typed, and what
 //! goes with a key. Knows nothing of egui.
 
-use super::explain::degree;
 use crate::music::{
     chord::{BarChords, Chord, MAX_PROGRESSION_BARS, Progression, ProgressionError, Triad},
+    explain::degree,
     note::PitchClass,
     scale::{Key, Scale},
     time::{Ticks, TimeSignature},

@@ -1,10 +1,13 @@
 //! The panel that explains a bar.
 
 use super::{
-    explain::{Section, explain},
     theme::Palette,
     view_model::ViewModel,
     widgets::{NOTE_SIZE, heading},
+};
+use crate::{
+    music::explain::{Line, Piece, Section},
+    player::Part,
 };
 use egui::{RichText, ScrollArea, Ui};
 
@@ -39,14 +42,14 @@ impl Learning {
         let of = (view.roll_version, bar);
         let sections = match self.kept.take() {
             Some((before, sections)) if before == of => sections,
-            _ => explain(&view.roll, &view.lanes, bar),
+            _ => explained(view, bar),
         };
         ScrollArea::vertical().auto_shrink(false).show(ui, |ui| {
             for section in &sections {
                 heading(ui, &section.heading);
-                for (line, is_rhythm) in &section.lines {
-                    let text = RichText::new(line).size(NOTE_SIZE);
-                    ui.label(if *is_rhythm { text.monospace() } else { text });
+                for line in &section.lines {
+                    let text = RichText::new(line.to_string()).size(NOTE_SIZE);
+                    ui.label(if matches!(line, Line::Rhythm(_)) { text.monospace() } else { text });
                 }
                 ui.add_space(6.0);
             }
@@ -54,4 +57,20 @@ impl Learning {
         });
         self.kept = Some((of, sections));
     }
+}
+
+/// A bar of the roll in words, with each lane's figures over the whole of it.
+fn explained(view: &ViewModel, bar: u32) -> Vec<Section> {
+    let roll = &view.roll;
+    let of = |idx: usize| {
+        let own = move |part: &Part| matches!(part, Part::Track(number) if usize::from(*number) == idx);
+        roll.notes.iter().filter(move |(part, _)| own(part)).map(|(_, note)| *note).collect()
+    };
+    let tracks = (0..).zip(&view.lanes).map(|(idx, lane)| (lane.name.clone(), lane.is_drums, lane.program, of(idx)));
+    let piece = Piece::new(roll.meter, roll.first_bar, roll.harmony.clone(), roll.key, tracks);
+    let mut sections = piece.explain(bar);
+    for (section, track) in sections.iter_mut().skip(1).zip(piece.tracks()) {
+        section.lines.extend(track.overall().map(Line::Words));
+    }
+    sections
 }

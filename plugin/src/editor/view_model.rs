@@ -373,7 +373,10 @@ fn messages(status: &Status, notice: Option<String>, late: u64, dropped: u64) ->
         push(notice, Tone::Bad);
     }
     if dropped > 0 {
-        push(format!("{dropped} note events were refused by the host or found no room"), Tone::Bad);
+        push(
+            format!("{dropped} note events were refused by the host or found no room; Help tells how to route notes"),
+            Tone::Bad,
+        );
     }
     if late > 0 {
         push(format!("{late} steps were silent because their bar was not ready in time"), Tone::Busy);

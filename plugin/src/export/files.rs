@@ -66,13 +66,20 @@ impl Outputs {
     }
 }
 
-/// Whether all of `paths` could be written, before any work is done for them; leaves nothing behind.
+/// Whether all of `paths` could be written, before any work is done for them; leaves nothing behind. `inputs` are files that are read.
 ///
 /// # Errors
-/// As [`Outputs::add`].
-pub fn check(paths: &[&Path]) -> Result<(), ExportError> {
+/// As [`Outputs::add`], and [`ExportError::Input`].
+pub fn check(paths: &[&Path], inputs: &[&Path]) -> Result<(), ExportError> {
+    let inputs: Vec<PathBuf> = inputs.iter().filter_map(|path| fs::canonicalize(path).ok()).collect();
     let mut outputs = Outputs::default();
-    paths.iter().try_for_each(|path| outputs.add(path, &[]))
+    for path in paths {
+        if inputs.contains(&place_of(path)?) {
+            return Err(ExportError::Input { path: path.display().to_string() });
+        }
+        outputs.add(path, &[])?;
+    }
+    Ok(())
 }
 
 /// Where a file will really lie: links are followed, so that a link is not replaced by a file. Devices, pipes and folders are
@@ -144,11 +151,12 @@ mod tests {
         let at = |name: &str| folder.path().join(name);
         fs::write(at("file"), "x").unwrap();
         for path in [at("missing/a"), at("file/a"), at(""), folder.path().join("..")] {
-            assert!(matches!(check(&[&path]), Err(ExportError::Write { .. })), "{}", path.display());
+            assert!(matches!(check(&[&path], &[]), Err(ExportError::Write { .. })), "{}", path.display());
         }
-        assert!(matches!(check(&[&at("a"), &at("./a")]), Err(ExportError::Twice { .. })));
+        assert!(matches!(check(&[&at("a"), &at("./a")], &[]), Err(ExportError::Twice { .. })));
+        assert!(matches!(check(&[&at("./file")], &[&at("gone"), &at("file")]), Err(ExportError::Input { .. })));
         #[cfg(unix)]
-        assert!(matches!(check(&[Path::new("/dev/null")]), Err(ExportError::Write { .. })));
+        assert!(matches!(check(&[Path::new("/dev/null")], &[]), Err(ExportError::Write { .. })));
         assert_eq!(names(folder.path()), ["file"]);
     }
 

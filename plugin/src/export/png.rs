@@ -3,18 +3,17 @@
 //! Time runs to the right in rows of eight bars, pitch upward. Bar lines are dark, beat lines light; chord names (the song's
 //! markers) stand above, bar numbers below, pitch names to the left. Each track has its colour, louder notes a stronger one.
 
-use super::{ExportError, n_bars};
+use super::{
+    ExportError,
+    draw::{self, INK, SOFT, TRACKS, estimate_width, fill, line, picture, register, text},
+    n_bars,
+};
 use crate::music::{
     note::{Note, Pitch},
     smf::Song,
     time::Ticks,
 };
-use plotters::{
-    coord::Shift,
-    prelude::*,
-    style::{FontStyle, register_font},
-};
-use std::sync::OnceLock;
+use plotters::{coord::Shift, prelude::*};
 
 /// Bars per row.
 const ROW_BARS: i64 = 8;
@@ -34,21 +33,9 @@ const PITCH_HEIGHT: i32 = 11;
 /// Pitches shown at least.
 const MIN_PITCHES: i32 = 18;
 
-const FONT: &str = "ubuntu";
-const INK: RGBColor = RGBColor(38, 40, 48);
-const SOFT: RGBColor = RGBColor(128, 132, 144);
 const BAR_LINE: RGBColor = RGBColor(120, 124, 138);
 const BEAT_LINE: RGBColor = RGBColor(216, 219, 226);
 const BLACK_KEY: RGBColor = RGBColor(242, 243, 247);
-const TRACKS: [RGBColor; 6] = [
-    RGBColor(24, 90, 189),
-    RGBColor(214, 112, 12),
-    RGBColor(22, 128, 88),
-    RGBColor(156, 52, 140),
-    RGBColor(188, 46, 52),
-    RGBColor(92, 96, 108),
-];
-
 type Area<'a> = DrawingArea<BitMapBackend<'a>, Shift>;
 
 /// The bytes of a picture of the song.
@@ -71,22 +58,8 @@ pub fn to_bytes(song: &Song, title: &str) -> Result<Vec<u8>, ExportError> {
     encode(&pixels, size)
 }
 
-fn picture(error: impl ToString) -> ExportError {
-    ExportError::Picture(error.to_string())
-}
-
 fn dimension(pixels: i32) -> Result<u32, ExportError> {
     u32::try_from(pixels).map_err(picture)
-}
-
-fn register() -> Result<(), ExportError> {
-    static DONE: OnceLock<bool> = OnceLock::new();
-    // A font of our own: a bare machine has none.
-    if *DONE.get_or_init(|| register_font(FONT, FontStyle::Normal, epaint_default_fonts::UBUNTU_LIGHT).is_ok()) {
-        Ok(())
-    } else {
-        Err(ExportError::Picture("its font is damaged".into()))
-    }
 }
 
 fn encode(pixels: &[u8], (width, height): (u32, u32)) -> Result<Vec<u8>, ExportError> {
@@ -188,8 +161,7 @@ impl Sheet {
             let label = format!("{} (channel {}, {} notes)", track.name, track.channel.index() + 1, track.notes.len());
             fill(area, (x, 48), (x + 12, 60), colour)?;
             text(area, &label, (x + 18, 46), 15, &INK)?;
-            let width = area.estimate_text_size(&label, &(FONT, 15).into_text_style(area)).map_err(picture)?.0;
-            x += 44 + i32::try_from(width).unwrap_or(0);
+            x += 44 + estimate_width(area, &label, 15)?;
         }
         Ok(())
     }
@@ -258,24 +230,9 @@ impl Sheet {
     }
 }
 
-/// White at velocity 0, the full colour at 127.
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a mean of two u8")]
+/// Nearly white at velocity 0, the full colour at 127.
 fn shade(colour: RGBColor, velocity: u8) -> RGBColor {
-    let strength = 0.15 + 0.85 * f32::from(velocity) / 127.0;
-    let mix = |c: u8| (f32::from(c) * strength + 255.0 * (1.0 - strength)) as u8;
-    RGBColor(mix(colour.0), mix(colour.1), mix(colour.2))
-}
-
-fn fill(area: &Area<'_>, from: (i32, i32), to: (i32, i32), colour: &RGBColor) -> Result<(), ExportError> {
-    area.draw(&Rectangle::new([from, to], colour.filled())).map_err(picture)
-}
-
-fn line(area: &Area<'_>, from: (i32, i32), to: (i32, i32), colour: &RGBColor) -> Result<(), ExportError> {
-    area.draw(&PathElement::new([from, to], colour)).map_err(picture)
-}
-
-fn text(area: &Area<'_>, text: &str, at: (i32, i32), size: i32, colour: &RGBColor) -> Result<(), ExportError> {
-    area.draw(&Text::new(text.to_owned(), at, (FONT, size).into_font().color(colour))).map_err(picture)
+    draw::shade(colour, 0.15 + 0.85 * f64::from(velocity) / 127.0)
 }
 
 #[cfg(test)]

@@ -89,6 +89,27 @@ pub struct Figures {
     pub bar_to_bar_onset_iou: Option<f64>,
 }
 
+impl Figures {
+    /// All of them by their names for people, in the order of the fields.
+    #[must_use]
+    pub fn named(&self) -> [(&'static str, Option<f64>); 12] {
+        [
+            ("empty bars", self.empty_bars),
+            ("notes per bar that plays", self.notes_per_active_bar),
+            ("pitches per bar", self.pitches_per_bar),
+            ("pitch classes per bar", self.pitch_classes_per_bar),
+            ("notes of an eighth or longer", self.qualified_notes),
+            ("polyphony", self.polyphony),
+            ("polyphonic rate", self.polyphonic_rate),
+            ("drum pattern", self.drum_pattern),
+            ("onsets on eighths", self.onsets_on_eighths),
+            ("onsets on quarters", self.onsets_on_quarters),
+            ("time in best scale", self.time_in_best_scale),
+            ("like the bar before", self.bar_to_bar_onset_iou),
+        ]
+    }
+}
+
 /// Whose code a legacy figure follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LegacyVersion {
@@ -231,6 +252,24 @@ impl StepTrack {
         notes
     }
 
+    /// Onsets by their sixteenth of the bar.
+    #[must_use]
+    pub fn attacks(&self) -> [f64; BAR_STEPS] {
+        array::from_fn(|step| self.onsets.iter().skip(step).step_by(BAR_STEPS).map(|set| count(*set)).sum())
+    }
+
+    /// Onsets by bar. **Shape**: `(n_bars,)`.
+    #[must_use]
+    pub fn notes_per_bar(&self) -> Vec<f64> {
+        self.bars().map(|(onsets, _)| onsets.iter().map(|set| count(*set)).sum()).collect()
+    }
+
+    /// Sounding time by pitch class, in sixteenths.
+    #[must_use]
+    pub fn tones(&self) -> [f64; 12] {
+        chroma(&self.sounding)
+    }
+
     /// The figures of this track.
     #[must_use]
     pub fn figures(&self) -> Figures {
@@ -309,6 +348,19 @@ impl StepTrack {
         });
         LegacyRoll { cells: cells.collect(), n_bar_cells: BAR_STEPS * factor }
     }
+}
+
+/// How alike every two bars are: the onsets (track, pitch and sixteenth) in common over all of theirs, 1 for the same and 0 for nothing
+/// in common or nothing at all. **Shape**: `(n_bars, n_bars)`.
+#[must_use]
+pub fn bar_likeness(tracks: &[&StepTrack]) -> Vec<Vec<f64>> {
+    let n_bars = tracks.iter().map(|track| track.onsets.len() / BAR_STEPS).max().unwrap_or(0);
+    let bar = |track: &StepTrack, idx: usize| -> Vec<Pitches> {
+        track.onsets.iter().skip(idx * BAR_STEPS).take(BAR_STEPS).copied().collect()
+    };
+    let bars: Vec<Vec<Pitches>> = (0..n_bars).map(|idx| tracks.iter().flat_map(|track| bar(track, idx)).collect()).collect();
+    let like = |a: &Vec<Pitches>, b: &Vec<Pitches>| Some(iou(a, b)).filter(|share| share.is_finite()).unwrap_or(0.0);
+    bars.iter().map(|a| bars.iter().map(|b| like(a, b)).collect()).collect()
 }
 
 /// The major scale that holds most of the sounding time of these tracks, by its tonic, and how much it holds. `None` of silence.

@@ -7,16 +7,23 @@ use crate::{
     models::print,
 };
 use barline::{
-    export::{ExportError, files::Outputs},
+    export::{
+        ExportError,
+        files::{self, Outputs},
+        page,
+    },
     music::{
         metrics::{self, BAR_STEPS, Figures, LEGACY_FACTOR, LegacyFigures, LegacyVersion, StepNote, StepTrack},
         note::PitchClass,
-        smf::{DRUM_CHANNEL, Song},
+        smf::Song,
         time::{TICKS_PER_BEAT, TICKS_PER_STEP, Ticks},
     },
 };
 use serde::Serialize;
-use std::collections::BTreeSet;
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
 
 /// Most tracks that are measured; every pair of them has a distance.
 const MAX_TRACKS: usize = 32;
@@ -69,52 +76,75 @@ struct Pair {
 
 /// Does what `barline analyze` is asked for.
 pub fn run(args: &AnalyzeArgs) -> Result<(), CliError> {
-    let song = input::song("song", &args.song)?;
+    let outputs: Vec<&Path> = args.html.iter().chain(&args.json).map(PathBuf::as_path).collect();
+    files::check(&outputs, &[&args.song])?;
     let path = args.song.display().to_string();
-    let report = report(&song).map_err(|reason| CliError::Use { what: "song", path: path.clone(), reason })?;
+    let unusable = |reason| CliError::Use { what: "song", path: path.clone(), reason };
+    let measured = Measured::of(input::song("song", &args.song)?).map_err(unusable)?;
+    let report = report(&measured);
+    let mut outputs = Outputs::default();
+    if let Some(path) = &args.html {
+        let title = args.song.file_stem().unwrap_or_default().to_string_lossy();
+        let program = concat!("Barline ", env!("CARGO_PKG_VERSION"), ", barline analyze");
+        let n_bars = u32::try_from(measured.bars).unwrap_or(MAX_BARS);
+        outputs.add(path, &page::to_bytes(&measured.song, &title, program, n_bars, &measured.notes)?)?;
+    }
     if let Some(path) = &args.json {
         let json = |e: serde_json::Error| ExportError::write(path, e);
         let mut bytes = serde_json::to_vec_pretty(&report).map_err(json)?;
         bytes.push(b'\n');
-        let mut outputs = Outputs::default();
         outputs.add(path, &bytes)?;
-        outputs.commit()?;
     }
+    outputs.commit()?;
     print(&text(&path, &report, args.legacy))
 }
 
-/// Measures; the error says why there is nothing to measure.
-fn report(song: &Song) -> Result<Report, String> {
-    let mut notes = Vec::new();
-    let time_signatures = time_signatures(song);
-    if song.meters.iter().any(|(_, meter)| meter.bar() != Ticks(4 * TICKS_PER_BEAT)) {
-        notes.push(format!("it is in {}; bars are taken as 4/4 from its start, 16 sixteenths each", time_signatures.join(", ")));
+/// What of a song is measured.
+struct Measured {
+    /// With tracks that hold notes only.
+    song: Song,
+    /// Each on the grid.
+    on_grid: Vec<Vec<StepNote>>,
+    bars: usize,
+    /// What its user should know.
+    notes: Vec<String>,
+}
+
+impl Measured {
+    /// The error says why there is nothing to measure.
+    fn of(mut song: Song) -> Result<Self, String> {
+        let mut notes = Vec::new();
+        if song.meters.iter().any(|(_, meter)| meter.bar() != Ticks(4 * TICKS_PER_BEAT)) {
+            let signatures = time_signatures(&song).join(", ");
+            notes.push(format!("it is in {signatures}; bars are taken as 4/4 from its start, 16 sixteenths each"));
+        }
+        song.tracks.retain(|track| !track.notes.is_empty());
+        if song.tracks.len() > MAX_TRACKS {
+            notes.push(format!("it has {} tracks with notes; the first {MAX_TRACKS} are measured", song.tracks.len()));
+            song.tracks.truncate(MAX_TRACKS);
+        }
+        let on_grid: Vec<Vec<StepNote>> =
+            song.tracks.iter().map(|track| track.notes.iter().filter_map(StepNote::nearest).collect()).collect();
+        // A note's end that lies off the grid may round into a bar of its own: bars are those in which notes begin or go on.
+        let ends = on_grid.iter().flatten().map(|n| n.onset_steps.saturating_add(n.duration_steps));
+        let mut bars = ends.max().ok_or("it holds no notes")?.div_ceil(BAR_STEPS);
+        let most = usize::try_from(MAX_BARS).unwrap_or(usize::MAX);
+        if bars > most {
+            notes.push(format!("it has {bars} bars; the first {most} are measured"));
+            bars = most;
+        }
+        Ok(Self { song, on_grid, bars, notes })
     }
-    let mut tracks: Vec<_> = song.tracks.iter().filter(|track| !track.notes.is_empty()).collect();
-    if tracks.len() > MAX_TRACKS {
-        notes.push(format!("it has {} tracks with notes; the first {MAX_TRACKS} are measured", tracks.len()));
-        tracks.truncate(MAX_TRACKS);
-    }
-    let on_grid: Vec<Vec<StepNote>> =
-        tracks.iter().map(|track| track.notes.iter().filter_map(StepNote::nearest).collect()).collect();
-    // A note's end that lies off the grid may round into a bar of its own: bars are those in which notes begin or go on.
-    let end =
-        on_grid.iter().flatten().map(|n| n.onset_steps.saturating_add(n.duration_steps)).max().ok_or("it holds no notes")?;
-    let most = usize::try_from(MAX_BARS).unwrap_or(usize::MAX);
-    let mut bars = end.div_ceil(BAR_STEPS);
-    if bars > most {
-        notes.push(format!("it has {bars} bars; the first {most} are measured"));
-        bars = most;
-    }
+}
+
+fn report(Measured { song, on_grid, bars, notes }: &Measured) -> Report {
+    let tracks = &song.tracks;
     let off_grid: Vec<f64> = tracks.iter().flat_map(|track| &track.notes).map(|note| off_grid(note.onset)).collect();
     let n = f64::from(u32::try_from(off_grid.len()).unwrap_or(u32::MAX));
     let far = off_grid.iter().filter(|steps| **steps > OFF_GRID).count();
-    let measured: Vec<StepTrack> = tracks
-        .iter()
-        .zip(on_grid)
-        .map(|(track, notes)| StepTrack::new(notes, bars, track.channel.index() == DRUM_CHANNEL))
-        .collect();
-    let pitched = || (1..).zip(tracks.iter().zip(&measured)).filter(|(_, (track, _))| track.channel.index() != DRUM_CHANNEL);
+    let measured: Vec<StepTrack> =
+        tracks.iter().zip(on_grid).map(|(track, notes)| StepTrack::new(notes.iter().copied(), *bars, track.is_drums())).collect();
+    let pitched = || (1..).zip(tracks.iter().zip(&measured)).filter(|(_, (track, _))| !track.is_drums());
     let pairs = pitched().flat_map(|(b, (_, second))| {
         pitched().take_while(move |(a, _)| *a < b).map(move |(a, (_, first))| Pair {
             tracks: [a, b],
@@ -124,10 +154,10 @@ fn report(song: &Song) -> Result<Report, String> {
         })
     });
     let scale = metrics::best_scale(pitched().map(|(_, (_, track))| track));
-    Ok(Report {
-        bars,
+    Report {
+        bars: *bars,
         tempo_bpm: song.tempo().bpm(),
-        time_signatures,
+        time_signatures: time_signatures(song),
         mean_off_grid_steps: off_grid.iter().sum::<f64>() / n,
         off_grid_share: f64::from(u32::try_from(far).unwrap_or(u32::MAX)) / n,
         best_scale: scale.map(|(tonic, share)| BestScale { name: scale_name(tonic), share }),
@@ -139,14 +169,14 @@ fn report(song: &Song) -> Result<Report, String> {
                 name: track.name.clone(),
                 channel: track.channel.index() + 1,
                 program: track.program,
-                is_drum: track.channel.index() == DRUM_CHANNEL,
+                is_drum: track.is_drums(),
                 n_notes: track.notes.len(),
                 figures: measured.figures(),
                 legacy: measured.legacy_figures(LEGACY_FACTOR),
             })
             .collect(),
-        notes,
-    })
+        notes: notes.clone(),
+    }
 }
 
 /// The distinct ones, in their order of appearance; 4/4 if the file names none.
@@ -190,8 +220,8 @@ fn text(path: &str, report: &Report, with_legacy: bool) -> String {
         text.push('\n');
         text += &row("", tracks, title);
         text += &row("notes", tracks, |track| track.n_notes.to_string());
-        for (name, figure) in FIGURES {
-            text += &row(name, tracks, |track| cell(figure(&track.figures)));
+        for (idx, (name, _)) in Figures::default().named().into_iter().enumerate() {
+            text += &row(name, tracks, |track| cell(track.figures.named().get(idx).and_then(|(_, figure)| *figure)));
         }
         if with_legacy {
             for (name, figure) in LEGACY {
@@ -207,24 +237,9 @@ fn text(path: &str, report: &Report, with_legacy: bool) -> String {
     text
 }
 
-type Named<T> = (&'static str, fn(&T) -> Option<f64>);
+type Named = (&'static str, fn(&LegacyFigures) -> Option<f64>);
 
-const FIGURES: [Named<Figures>; 12] = [
-    ("empty bars", |f| f.empty_bars),
-    ("notes per bar that plays", |f| f.notes_per_active_bar),
-    ("pitches per bar", |f| f.pitches_per_bar),
-    ("pitch classes per bar", |f| f.pitch_classes_per_bar),
-    ("notes of an eighth or longer", |f| f.qualified_notes),
-    ("polyphony", |f| f.polyphony),
-    ("polyphonic rate", |f| f.polyphonic_rate),
-    ("drum pattern", |f| f.drum_pattern),
-    ("onsets on eighths", |f| f.onsets_on_eighths),
-    ("onsets on quarters", |f| f.onsets_on_quarters),
-    ("time in best scale", |f| f.time_in_best_scale),
-    ("like the bar before", |f| f.bar_to_bar_onset_iou),
-];
-
-const LEGACY: [Named<LegacyFigures>; 7] = [
+const LEGACY: [Named; 7] = [
     ("legacy EB", |f| f.eb),
     ("legacy UPC, v1", |f| f.upc_v1),
     ("legacy UPC, v2", |f| f.upc_v2),
@@ -309,9 +324,13 @@ mod tests {
         Song { tracks, ..Song::default() }
     }
 
+    fn measured(song: Song) -> Result<Report, String> {
+        Measured::of(song).map(|measured| report(&measured))
+    }
+
     #[test]
     fn tracks_count_as_those_that_hold_notes() {
-        let report = report(&song()).unwrap();
+        let report = measured(song()).unwrap();
         let names: Vec<_> = report.tracks.iter().map(|t| (t.number, t.name.as_str(), t.channel, t.is_drum)).collect();
         assert_eq!(names, [(1, "Beat", 10, true), (2, "Bass", 2, false), (3, "Very long names are cut", 3, false)]);
         assert_eq!(report.bars, 2);
@@ -325,7 +344,7 @@ mod tests {
 
     #[test]
     fn the_text_has_a_column_per_track_and_a_triangle_of_distances() {
-        let text = text("s.mid", &report(&song()).unwrap(), true);
+        let text = text("s.mid", &measured(song()).unwrap(), true);
         let line =
             |start: &str| text.lines().find(|line| line.starts_with(start)).unwrap().split_whitespace().collect::<Vec<_>>();
         assert_eq!(line("s.mid:"), ["s.mid:", "2", "bars,", "4/4,", "120", "bpm,", "8", "notes"]);
@@ -340,15 +359,15 @@ mod tests {
     fn other_meters_long_songs_and_silence_are_told() {
         let meter = |n, d| TimeSignature::new(n, d).unwrap();
         let meters = vec![(Ticks(0), meter(7, 8)), (Ticks(1680), meter(4, 4)), (Ticks(3600), meter(7, 8))];
-        let notes = report(&Song { meters, ..song() }).unwrap().notes;
+        let notes = measured(Song { meters, ..song() }).unwrap().notes;
         assert_eq!(notes, ["it is in 7/8, 4/4; bars are taken as 4/4 from its start, 16 sixteenths each"]);
         let mut long = song();
         long.tracks.push(track("Late", 4, &[(1 << 50, 1 << 50, 60)]));
-        let measured = report(&long).unwrap();
-        assert_eq!(measured.bars, 4096);
-        assert!(measured.notes[0].contains("the first 4096 are measured"), "{:?}", measured.notes);
-        assert_eq!(report(&Song::default()).unwrap_err(), "it holds no notes");
+        let long = measured(long).unwrap();
+        assert_eq!(long.bars, 4096);
+        assert!(long.notes[0].contains("the first 4096 are measured"), "{:?}", long.notes);
+        assert_eq!(measured(Song::default()).unwrap_err(), "it holds no notes");
         let many = Song { tracks: vec![track("x", 0, &[(0, 1, 1)]); 70], ..Song::default() };
-        assert_eq!(report(&many).unwrap().tracks.len(), MAX_TRACKS);
+        assert_eq!(measured(many).unwrap().tracks.len(), MAX_TRACKS);
     }
 }

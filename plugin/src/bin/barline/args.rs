@@ -171,6 +171,9 @@ pub struct AnalyzeArgs {
     /// Print the legacy figures too, which alone compare with MuseGAN's published tables
     #[arg(long)]
     pub legacy: bool,
+    /// Page to write that explains the song in words and plots, HTML
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
     /// All figures to write, as JSON
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,

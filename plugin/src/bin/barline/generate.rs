@@ -170,7 +170,8 @@ pub fn run(args: &GenerateArgs) -> Result<(), CliError> {
     let in_many = args.count.is_some();
     let paths_of = |seed: u32| Paths::new(args, in_many.then_some(seed));
     if let Some(seed) = seeds.iter().next() {
-        export::files::check(&paths_of(seed).all())?;
+        let inputs: Vec<&Path> = args.primer.iter().chain(&args.accompany).map(PathBuf::as_path).collect();
+        export::files::check(&paths_of(seed).all(), &inputs)?;
     }
     let library = Library::new();
     let name = args.model.clone().unwrap_or_else(|| default_model(args, &library));

@@ -16,7 +16,7 @@ const BUFFER: usize = 4096;
 
 /// Does what `barline render` is asked for.
 pub fn run(args: &RenderArgs) -> Result<(), CliError> {
-    files::check(&[&args.output])?;
+    files::check(&[&args.output], &[&args.song])?;
     let song = input::song("song", &args.song)?;
     let font = match &args.soundfont {
         None => Font::embedded(),
