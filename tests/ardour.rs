@@ -7,7 +7,12 @@
 //!
 //! Ardour runs in a home folder of its own: nothing of the user's is read or written.
 
-use barline_tests::{bundle::bundle, cli, notes::Note};
+use barline_tests::{
+    bundle::bundle,
+    cli,
+    notes::Note,
+    onsets::{Onsets, SAMPLES_PER_BEAT, begins_with, song as onsets_of},
+};
 use midly::{MidiMessage, Smf, TrackEventKind};
 use std::{
     fs,
@@ -18,8 +23,6 @@ use std::{
 const DATA: &str = "/usr/share/ardour7";
 const LIBRARIES: &str = "/usr/lib/ardour7";
 const RATE: f64 = 48_000.0;
-/// Ardour's tempo is 120 bpm.
-const SAMPLES_PER_BEAT: f64 = 24_000.0;
 /// None of them is the default: a session that opens without the plugin's state plays something else.
 const SETTINGS: &str = "Seed=7,Pattern Length=2,Octave=1";
 /// The same for the command line.
@@ -35,9 +38,6 @@ const LOOP_BEATS: (f64, f64) = (9.5, 13.0);
 const SUPERCLOCK: f64 = 282_240_000.0;
 /// Ardour gives positions in 1/1920 beat, 12.5 samples at this tempo.
 const ROUNDED: f64 = SAMPLES_PER_BEAT / 1920.0 + 0.5;
-
-/// Onsets in samples, from wherever, with the pitches.
-type Onsets = Vec<(f64, u8)>;
 
 /// Why it cannot run here.
 fn missing() -> Option<String> {
@@ -182,20 +182,9 @@ fn onsets(path: &Path) -> Onsets {
     notes
 }
 
-/// The notes of the song from one beat to another, in samples from its beginning.
+/// The notes of the song from one beat to another, in samples from its beginning. Ardour's tempo is 120 bpm.
 fn song(pattern: &[Note], from: f64, to: f64) -> Onsets {
-    let samples = |n: &Note, times: f64| (n.onset as f64 / 480.0 + times * PATTERN_BEATS) * SAMPLES_PER_BEAT;
-    let all = (0..8).flat_map(|times| pattern.iter().map(move |n| (samples(n, f64::from(times)), n.pitch)));
-    all.filter(|(at, _)| (from * SAMPLES_PER_BEAT..to * SAMPLES_PER_BEAT).contains(at)).collect()
-}
-
-/// What was played begins with these notes, in pitch and in the distances between onsets.
-fn begins_with(played: &[(f64, u8)], wanted: &[(f64, u8)], tolerance: f64) -> bool {
-    let (Some(first), Some(first_wanted)) = (played.first(), wanted.first()) else { return false };
-    let same = |(got, want): (&(f64, u8), &(f64, u8))| {
-        got.1 == want.1 && ((got.0 - first.0) - (want.0 - first_wanted.0)).abs() <= tolerance
-    };
-    played.len() >= wanted.len() && played.iter().zip(wanted).all(same)
+    onsets_of(pattern, PATTERN_BEATS, from, to)
 }
 
 #[test]

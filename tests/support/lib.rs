@@ -10,6 +10,7 @@ pub mod clap;
 pub mod cli;
 pub mod host;
 pub mod notes;
+pub mod onsets;
 pub mod song;
 pub mod state;
 pub mod vst3;

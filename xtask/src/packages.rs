@@ -4,7 +4,7 @@
 
 use crate::workspace;
 use anyhow::{Result, bail};
-use std::{path::Path, process::Command};
+use std::{env, path::Path, process::Command};
 
 /// What a build may need of the system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,6 +13,8 @@ pub enum Need {
     Compiler,
     /// ALSA and JACK.
     Standalone,
+    /// Real hosts, for the tests that play in them. No build needs them; without them those tests are skipped.
+    Hosts,
 }
 
 /// Everything that some build of the project needs.
@@ -27,6 +29,8 @@ struct Package {
 
 enum Probe {
     Program(&'static str),
+    /// A program that would open a window, or wait, if it were run.
+    InPath(&'static str),
     PkgConfig(&'static str),
 }
 
@@ -35,12 +39,20 @@ const PACKAGES: &[Package] = &[
     Package { need: Need::Standalone, debian: "pkg-config", probe: Probe::Program("pkg-config") },
     Package { need: Need::Standalone, debian: "libasound2-dev", probe: Probe::PkgConfig("alsa") },
     Package { need: Need::Standalone, debian: "libjack-jackd2-dev", probe: Probe::PkgConfig("jack") },
+    Package { need: Need::Hosts, debian: "ardour", probe: Probe::InPath("ardour") },
+    Package { need: Need::Hosts, debian: "jackd2", probe: Probe::InPath("jackd") },
+    Package { need: Need::Hosts, debian: "jack-example-tools", probe: Probe::InPath("jack_midi_dump") },
+    Package { need: Need::Hosts, debian: "xvfb", probe: Probe::InPath("Xvfb") },
 ];
 
 impl Package {
     fn is_there(&self) -> bool {
         match self.probe {
             Probe::Program(program) => workspace::exists(program, "--version"),
+            Probe::InPath(program) => {
+                let path = env::var_os("PATH").unwrap_or_default();
+                env::split_paths(&path).any(|folder| folder.join(program).is_file())
+            }
             Probe::PkgConfig(module) => Command::new("pkg-config").args(["--exists", module]).status().is_ok_and(|s| s.success()),
         }
     }
