@@ -41,7 +41,6 @@ const PACKAGES: &[Package] = &[
     Package { need: Need::Standalone, debian: "libjack-jackd2-dev", probe: Probe::PkgConfig("jack") },
     Package { need: Need::Hosts, debian: "ardour", probe: Probe::InPath("ardour") },
     Package { need: Need::Hosts, debian: "jackd2", probe: Probe::InPath("jackd") },
-    Package { need: Need::Hosts, debian: "jack-example-tools", probe: Probe::InPath("jack_midi_dump") },
     Package { need: Need::Hosts, debian: "xvfb", probe: Probe::InPath("Xvfb") },
 ];
 
