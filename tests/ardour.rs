@@ -6,6 +6,7 @@
 //! of sound, shows every onset and pitch.
 //!
 //! Ardour runs in a home folder of its own: nothing of the user's is read or written.
+#![cfg(unix)]
 
 use barline_tests::{
     bundle::bundle,
@@ -252,7 +253,6 @@ fn install(home: &Path) {
     let needle = Path::new(env!("CARGO_MANIFEST_DIR")).join("ardour").join("needle.lua");
     fs::copy(needle, scripts.join("needle.lua")).expect("a copy of the needle");
     let installed = plugins.join("Barline.vst3");
-    #[cfg(unix)]
     std::os::unix::fs::symlink(&bundle().vst3, &installed).expect("a link to the bundle");
     let scanner = Path::new(LIBRARIES).join("ardour-vst3-scanner");
     let scan = ardour(home, &[scanner.to_str().expect("UTF-8"), "-f"])

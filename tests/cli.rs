@@ -228,10 +228,10 @@ fn a_page_explains_a_song_and_names_in_it_are_text() {
     succeeds(&generate(folder.path(), &["--bars", "4", "--chords", "C | Am | F G | C", "--chords-channel", "5"]));
     let mut song = song(&folder.path().join("generated.mid"));
     song.tracks[0].name = "<img src=x onerror=alert(1)>\"'&".into();
-    fs::write(folder.path().join("<b>.mid"), song.to_bytes().unwrap()).unwrap();
-    succeeds(&barline(folder.path(), &["analyze", "<b>.mid", "--html", "page.html"]));
+    fs::write(folder.path().join("a&lt;b.mid"), song.to_bytes().unwrap()).unwrap();
+    succeeds(&barline(folder.path(), &["analyze", "a&lt;b.mid", "--html", "page.html"]));
     let page = fs::read_to_string(folder.path().join("page.html")).unwrap();
-    assert!(page.contains("<title>&lt;b&gt;</title>") && !page.contains("<img src=x") && !page.contains("<script"));
+    assert!(page.contains("<title>a&amp;lt;b</title>") && !page.contains("<img src=x") && !page.contains("<script"));
     assert!(page.matches("&lt;img src=x onerror").count() >= 4, "in the plots, the tracks, the figures and the bars");
     assert_eq!(page.matches("<details").count(), 4);
     for words in

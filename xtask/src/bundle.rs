@@ -54,21 +54,34 @@ impl Plan {
         self.features.iter().any(|f| f == feature)
     }
 
+    /// What follows a name among cargo's arguments, in either form.
+    fn value_of(&self, name: &str) -> Option<&str> {
+        let mut args = self.cargo_args.iter();
+        while let Some(arg) = args.next() {
+            match arg.strip_prefix(name) {
+                Some("") => return args.next().map(String::as_str),
+                Some(rest) if rest.starts_with('=') => return rest.get(1..),
+                _ => {}
+            }
+        }
+        None
+    }
+
     /// The folder of the build inside the target folder.
     fn profile_dir(&self) -> PathBuf {
-        let value_of = |name: &str| {
-            let mut args = self.cargo_args.iter();
-            let assigned = format!("{name}=");
-            std::iter::from_fn(move || args.next().cloned().map(|arg| (arg, args.clone().next().cloned())))
-                .find_map(|(arg, next)| if arg == name { next } else { arg.strip_prefix(&assigned).map(str::to_owned) })
+        let profile = match self.value_of("--profile") {
+            Some("dev") => "debug",
+            Some(profile) => profile,
+            None if self.cargo_args.iter().any(|a| a == "--release" || a == "-r") => "release",
+            None => "debug",
         };
-        let profile = match value_of("--profile").as_deref() {
-            Some("dev") => "debug".to_owned(),
-            Some(profile) => profile.to_owned(),
-            None if self.cargo_args.iter().any(|a| a == "--release" || a == "-r") => "release".to_owned(),
-            None => "debug".to_owned(),
-        };
-        value_of("--target").map_or_else(|| PathBuf::from(&profile), |target| Path::new(&target).join(&profile))
+        self.value_of("--target").map_or_else(|| profile.into(), |target| Path::new(target).join(profile))
+    }
+
+    /// A program's file name on the platform that is built for.
+    fn program(&self, name: &str) -> String {
+        let for_windows = self.value_of("--target").map_or(cfg!(windows), |target| target.contains("windows"));
+        if for_windows { format!("{name}.exe") } else { name.into() }
     }
 }
 
@@ -90,23 +103,19 @@ pub fn run(args: Vec<String>) -> Result<PathBuf> {
     args.extend(plan.cargo_args.iter().cloned());
     // The bundler takes a program with the package's name for the standalone; ours with that name is the command line.
     let build_dir = target_dir.join(plan.profile_dir());
-    let aside = Aside::put(&build_dir.join(program(PACKAGE)))?;
+    let aside = Aside::put(&build_dir.join(plan.program(PACKAGE)))?;
     nice_plug_xtask::build(&[PACKAGE.into()], &args)?;
     nice_plug_xtask::bundle(&target_dir, PACKAGE, &args, false)?;
     drop(aside);
 
     let bundled = target_dir.join("bundled");
     if plan.has("standalone") {
-        let standalone = bundled.join(program(&format!("{NAME}-standalone")));
-        fs::copy(build_dir.join(program("barline-standalone")), &standalone)
+        let standalone = bundled.join(plan.program(&format!("{NAME}-standalone")));
+        fs::copy(build_dir.join(plan.program("barline-standalone")), &standalone)
             .with_context(|| format!("cannot copy the standalone program to {}", standalone.display()))?;
         println!("Created the standalone program at '{}'", standalone.display());
     }
     Ok(bundled)
-}
-
-fn program(name: &str) -> String {
-    format!("{name}{}", std::env::consts::EXE_SUFFIX)
 }
 
 /// A file moved out of the way for a while.
@@ -161,6 +170,13 @@ mod tests {
             plan("--release --target=aarch64-unknown-linux-gnu").profile_dir(),
             Path::new("aarch64-unknown-linux-gnu").join("release")
         );
+    }
+
+    #[test]
+    fn programs_are_named_as_their_platform_names_them() {
+        assert_eq!(plan("--target x86_64-pc-windows-gnu").program("barline"), "barline.exe");
+        assert_eq!(plan("--target=aarch64-unknown-linux-gnu -r").program("barline"), "barline");
+        assert_eq!(plan("barline").program("barline"), format!("barline{}", std::env::consts::EXE_SUFFIX));
     }
 
     #[test]

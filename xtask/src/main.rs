@@ -1,6 +1,7 @@
 //! Build, bundle and check tasks: `cargo xtask <task>`. Needs no system library itself.
 
 mod bundle;
+mod cross;
 mod demo;
 mod dist;
 mod fuzz;
@@ -32,6 +33,8 @@ const USAGE: &str = "Usage: cargo xtask <task>
                       documentation, the licences of everything in them, checksums
   test                everything that CI runs
   sanitize            the core under RealtimeSanitizer, Miri and ThreadSanitizer
+  cross               other platforms: checked for macOS and Linux on ARM; built for Windows, and its host tests
+                      run under Wine
   fuzz [SECONDS]      the fuzz targets for so long each (60)
   bounce              notes heard live against notes bounced, in CLAP, VST3, Ardour and the command line
   soak [N]            N random host scripts over the player (100,000), and N / 100 over each plugin format;
@@ -71,6 +74,7 @@ fn run() -> Result<()> {
             test::some(&[("fuzz targets", &|closing| fuzz::run(seconds, closing))])
         }
         "bounce" => no_arguments(&task, &rest).and_then(|()| soak::bounce()),
+        "cross" => no_arguments(&task, &rest).and_then(|()| cross::run()),
         "dist" => no_arguments(&task, &rest).and_then(|()| dist::run()),
         "soak" => soak::run(number(&task, &rest, 100_000)?),
         "runtime" => runtime::run(rest),

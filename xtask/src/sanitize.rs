@@ -87,9 +87,8 @@ pub fn threads(closing: &mut Vec<String>) -> Result<Outcome> {
     if !library.is_file() {
         return Ok(Outcome::Skipped(format!("the nightly toolchain has no {}", library.display())));
     }
-    if !root.join("lib/rustlib/src/rust").is_dir() {
-        let why = "the standard library's source is not installed (rustup component add --toolchain nightly rust-src)";
-        return Ok(Outcome::Skipped(why.into()));
+    if let Err(why) = with_source() {
+        return Ok(Outcome::Skipped(why));
     }
     let mut command = nightly();
     command.args(CORE).args(["-Zbuild-std", "--target", &triple, "--", "engine::"]);
@@ -98,10 +97,21 @@ pub fn threads(closing: &mut Vec<String>) -> Result<Outcome> {
 }
 
 /// The nightly toolchain's cargo. The variables by which rustup passes a toolchain on must not reach it.
-fn nightly() -> Command {
+pub fn nightly() -> Command {
     let mut command = Command::new("cargo");
     command.arg("+nightly").env_remove("CARGO").env_remove("RUSTC").env_remove("RUSTUP_TOOLCHAIN");
     command
+}
+
+/// Whether the nightly toolchain can compile the standard library.
+///
+/// # Errors
+/// Why it cannot.
+pub fn with_source() -> Result<(), String> {
+    if sysroot()?.join("lib/rustlib/src/rust").is_dir() {
+        return Ok(());
+    }
+    Err("the standard library's source is not installed (rustup component add --toolchain nightly rust-src)".into())
 }
 
 /// Where the nightly toolchain lies.

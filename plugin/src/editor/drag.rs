@@ -1,6 +1,7 @@
 //! Files dragged out of the window, into the host or a file manager, and files dropped into it. The windowing library has no source of
 //! drags, and egui's part of it drops what arrives; both exist here for X11, on connections and threads of their own. Elsewhere there are
 //! none yet: the page shows no handle to drag, and files are opened by buttons.
+#![cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "only Linux has a source of drags so far"))]
 
 mod uri;
 #[cfg(target_os = "linux")]

@@ -1,6 +1,6 @@
 //! Lists of files as they are dragged: `text/uri-list`.
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode, percent_encode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 use std::path::PathBuf;
 
 /// All that is no letter, digit or mark that a path may hold as it is (RFC 3986, unreserved and `/`).
@@ -17,6 +17,7 @@ pub fn list(paths: &[PathBuf]) -> Vec<u8> {
 #[cfg(unix)]
 #[must_use]
 pub fn paths(list: &[u8]) -> Vec<PathBuf> {
+    use percent_encoding::percent_decode;
     use std::{ffi::OsString, os::unix::ffi::OsStringExt};
     let path = |line: &[u8]| {
         // `file:///path` and `file://this-machine/path`; some programs write `file:/path`.
