@@ -9,6 +9,7 @@ use barline_tests::{
     cli,
     host::{Block, Host},
     notes::{Note, notes},
+    screen::{Screen, Window},
     song::{Song, roll},
     state::{DOCUMENT, Setup, State, settle},
     vst3::Vst3Host,
@@ -216,7 +217,12 @@ fn n_cycles() -> i64 {
 }
 
 /// Many of something; what the process holds before and after, which may grow by so many bytes each.
-fn assert_leaves_nothing(what: &str, n_cycles: i64, max_bytes: i64, mut cycle: impl FnMut()) {
+fn assert_leaves_nothing(what: &str, n_cycles: i64, max_bytes: i64, cycle: impl FnMut()) {
+    assert_leaves(what, n_cycles, [0, max_bytes], cycle);
+}
+
+/// The same where each may leave files open too.
+fn assert_leaves(what: &str, n_cycles: i64, [max_files, max_bytes]: [i64; 2], mut cycle: impl FnMut()) {
     // The worker lets go of the last ones at its next turns; it has, when two looks in a row see the same.
     let settled = || {
         let mut last = held();
@@ -236,7 +242,8 @@ fn assert_leaves_nothing(what: &str, n_cycles: i64, max_bytes: i64, mut cycle: i
     (0..n_cycles).for_each(|_| cycle());
     let after = settled();
     println!("{what}: threads, files and bytes before and after {n_cycles} cycles: {before:?} {after:?}");
-    assert_eq!(after[..2], before[..2], "threads or files were left behind");
+    assert_eq!(after[0], before[0], "threads were left behind");
+    assert!(after[1] - before[1] <= n_cycles * max_files, "files were left behind");
     let n_bytes = after[2] - before[2];
     assert!(n_bytes < n_cycles * max_bytes, "{n_bytes} bytes more after {n_cycles} cycles");
 }
@@ -286,6 +293,31 @@ fn many_saves_and_loads_leave_nothing_behind() {
             let what = format!("{}, save and load", host.format());
             let mut next = states.iter().cycle();
             assert_leaves_nothing(&what, n_cycles(), 200, || live(host.as_mut(), next.next().expect("two states")));
+        }
+    });
+}
+
+#[test]
+fn many_windows_leave_nothing_behind() {
+    let Some(screen) = Screen::start() else { return };
+    in_child_with("many_windows_leave_nothing_behind", &[("DISPLAY", Path::new(&screen.display))], || {
+        let clap: Box<dyn Host> = Box::new(ClapFile::load(&bundle().clap).instance(RATE));
+        let vst3: Box<dyn Host> = Box::new(Vst3Host::open(&bundle().vst3, RATE));
+        // heaptrack: Mesa's software renderer keeps 80 kB of every window, though baseview gives each context and surface back. Under VST3
+        // on Linux nice-plug never gives back its handler of the host's run loop: two sockets, and a queue of tasks.
+        for (mut host, left) in [(clap, [0, 150_000]), (vst3, [2, 400_000])] {
+            Setup { length: "8", ..Setup::default() }.load(host.as_mut());
+            let what = format!("{}, the editor's window", host.format());
+            let mut block = 0;
+            assert_leaves(&what, n_cycles() / 4, left, || {
+                let window = Window::new(1000, 800);
+                host.open_editor(window.id());
+                window.wait_for_picture();
+                let transport = Some(Song::default().transport(block * 512, RATE, true));
+                host.process(&Block { n_samples: 512, transport, inputs: Vec::new() }).expect("process");
+                block += 1;
+                host.close_editor();
+            });
         }
     });
 }

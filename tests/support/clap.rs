@@ -10,17 +10,22 @@ use clack_host::{
         event_types::{NoteOffEvent, NoteOnEvent, ParamValueEvent, TransportEvent, TransportFlags},
         spaces::CoreEventSpace,
     },
+    extensions::prelude::*,
     prelude::*,
     stream::{InputStream, OutputStream},
     utils::{BeatTime, SecondsTime},
 };
+#[cfg(target_os = "linux")]
+use clap_sys::ext::gui::{CLAP_WINDOW_API_X11, clap_plugin_gui, clap_window, clap_window_handle};
 use clap_sys::{
     ext::{
+        gui::{CLAP_EXT_GUI, clap_host_gui},
         latency::{CLAP_EXT_LATENCY, clap_plugin_latency},
         params::{CLAP_EXT_PARAMS, CLAP_PARAM_IS_AUTOMATABLE, CLAP_PARAM_IS_STEPPED, clap_param_info, clap_plugin_params},
         render::{CLAP_EXT_RENDER, CLAP_RENDER_OFFLINE, CLAP_RENDER_REALTIME, clap_plugin_render},
         state::{CLAP_EXT_STATE, clap_plugin_state},
     },
+    host::clap_host,
     plugin::clap_plugin,
 };
 use std::{
@@ -53,7 +58,48 @@ impl HostHandlers for Handlers {
     type Shared<'a> = Requests;
     type MainThread<'a> = ();
     type AudioProcessor<'a> = ();
+
+    fn declare_extensions(builder: &mut HostExtensions<Self>, _shared: &Requests) {
+        builder.register::<HostGui>();
+    }
 }
+
+/// What an editor may ask of the host's window: nothing here. nice-plug opens no editor in a host that lacks it.
+#[derive(Clone, Copy)]
+struct HostGui;
+
+// SAFETY: this is the structure that CLAP fixes for the id.
+unsafe impl Extension for HostGui {
+    const IDENTIFIERS: &'static [&'static CStr] = &[CLAP_EXT_GUI];
+    type ExtensionSide = HostExtensionSide;
+
+    unsafe fn from_raw(_raw: RawExtension<HostExtensionSide>) -> Self {
+        Self
+    }
+}
+
+// SAFETY: as above; it lives for ever.
+unsafe impl ExtensionImplementation<Handlers> for HostGui {
+    const IMPLEMENTATION: RawExtensionImplementation = RawExtensionImplementation::new(&NO_GUI);
+}
+
+const NO_GUI: clap_host_gui = {
+    unsafe extern "C" fn nothing(_host: *const clap_host) {}
+    unsafe extern "C" fn closed(_host: *const clap_host, _was_destroyed: bool) {}
+    unsafe extern "C" fn no(_host: *const clap_host) -> bool {
+        false
+    }
+    unsafe extern "C" fn no_size(_host: *const clap_host, _width: u32, _height: u32) -> bool {
+        false
+    }
+    clap_host_gui {
+        resize_hints_changed: Some(nothing),
+        request_resize: Some(no_size),
+        request_show: Some(no),
+        request_hide: Some(no),
+        closed: Some(closed),
+    }
+};
 
 /// A loaded CLAP file, from which instances are made.
 pub struct ClapFile {
@@ -399,6 +445,27 @@ impl Host for ClapHost {
     fn restart(&mut self) {
         self.stop();
         self.start();
+    }
+
+    #[cfg(target_os = "linux")]
+    fn open_editor(&mut self, window: u32) {
+        let gui: &clap_plugin_gui = self.extension(CLAP_EXT_GUI).expect("the gui extension");
+        let (plugin, api) = (self.plugin(), CLAP_WINDOW_API_X11.as_ptr());
+        let parent = clap_window { api, specific: clap_window_handle { x11: window.into() } };
+        // SAFETY: on the main thread, with a live plugin and a live window, in CLAP's order.
+        unsafe {
+            assert!(gui.create.expect("create")(plugin, api, false), "the editor is made");
+            assert!(gui.set_parent.expect("set_parent")(plugin, &raw const parent), "the editor takes its parent");
+            // nice-plug's editors show themselves, and say no here.
+            gui.show.expect("show")(plugin);
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    fn close_editor(&mut self) {
+        let gui: &clap_plugin_gui = self.extension(CLAP_EXT_GUI).expect("the gui extension");
+        // SAFETY: on the main thread, with a live plugin whose editor is open.
+        unsafe { gui.destroy.expect("destroy")(self.plugin()) };
     }
 }
 

@@ -128,6 +128,14 @@ pub trait Host {
     /// Stops processing, deactivates, activates, starts again.
     fn restart(&mut self);
 
+    /// Opens the editor inside a window of the host.
+    #[cfg(target_os = "linux")]
+    fn open_editor(&mut self, window: u32);
+
+    /// Closes the editor.
+    #[cfg(target_os = "linux")]
+    fn close_editor(&mut self);
+
     /// The parameter with this name.
     ///
     /// # Panics

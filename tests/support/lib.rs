@@ -11,6 +11,8 @@ pub mod cli;
 pub mod host;
 pub mod notes;
 pub mod onsets;
+#[cfg(target_os = "linux")]
+pub mod screen;
 pub mod song;
 pub mod state;
 pub mod vst3;

@@ -153,6 +153,17 @@ impl Host for Vst3Host {
         self.plugin.stop_processing().expect("the plugin stops processing");
         self.plugin.start_processing().expect("the plugin starts processing");
     }
+
+    #[cfg(target_os = "linux")]
+    fn open_editor(&mut self, window: u32) {
+        self.plugin.open_editor(vst3_host::WindowHandle::from_x11(window)).expect("the editor opens");
+    }
+
+    #[cfg(target_os = "linux")]
+    fn close_editor(&mut self) {
+        self.plugin.service_run_loop();
+        self.plugin.close_editor().expect("the editor closes");
+    }
 }
 
 impl Drop for Vst3Host {

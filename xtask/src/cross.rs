@@ -13,17 +13,26 @@ use std::{
     process::Command,
 };
 
-const MACOS: &str = "aarch64-apple-darwin";
-const LINUX_ARM: &str = "aarch64-unknown-linux-gnu";
-const WINDOWS: &str = "x86_64-pc-windows-gnu";
-const LINKER: &str = "x86_64-w64-mingw32-gcc";
+/// A platform, what compiles C and assembly for it here (tract's inner loops), and the package of that.
+struct Platform {
+    triple: &'static str,
+    compiler: &'static str,
+    debian: &'static str,
+}
+
+const MACOS: Platform = Platform { triple: "aarch64-apple-darwin", compiler: "clang", debian: "clang" };
+const LINUX_ARM: Platform = Platform {
+    triple: "aarch64-unknown-linux-gnu",
+    compiler: "aarch64-linux-gnu-gcc",
+    debian: "gcc-aarch64-linux-gnu libc6-dev-arm64-cross",
+};
+const WINDOWS: Platform =
+    Platform { triple: "x86_64-pc-windows-gnu", compiler: "x86_64-w64-mingw32-gcc", debian: "gcc-mingw-w64-x86-64" };
 
 /// What runs under Wine: the tests of the plugin in CLAP and VST3 hosts, and of the command line. Not `unload`, which loads the library
 /// four hundred times: Rust's thread-local storage for this target, unlike that for MSVC's, takes slots that no unload gives back.
 const TESTS: [&str; 11] =
     ["bounce", "capture", "cli", "edits", "follows_chords", "identity", "instances", "ledger", "offline", "preview", "state"];
-/// The framework's VST3 wrapper opens a window for its messages, without one of its own too.
-const WINE: &str = "xvfb-run -a wine";
 
 /// Wine up to 8 lacks the library that Rust's random numbers come from.
 const RANDOM: &str = "#include <windows.h>\n\
@@ -33,8 +42,8 @@ const RANDOM: &str = "#include <windows.h>\n\
 /// Runs all steps.
 pub fn run() -> Result<()> {
     some(&[
-        ("check for macOS on Apple silicon", &|_| check(MACOS)),
-        ("check for Linux on ARM", &|_| check(LINUX_ARM)),
+        ("check for macOS on Apple silicon", &|_| check(&MACOS)),
+        ("check for Linux on ARM", &|_| check(&LINUX_ARM)),
         ("build for Windows", &|_| windows()),
         ("Windows' command line under Wine", &|_| command_line()),
         ("Windows' host tests under Wine", &host_tests),
@@ -48,7 +57,11 @@ fn target_dir() -> Result<PathBuf> {
 
 /// Cargo for another platform: this toolchain where it has the platform's standard library (`rustup target add`), else a nightly one that
 /// compiles it.
-fn cargo(task: &[&str], triple: &str) -> Result<Command, String> {
+fn cargo(task: &[&str], platform: &Platform) -> Result<Command, String> {
+    let Platform { triple, compiler, debian } = platform;
+    if !workspace::exists(compiler, "--version") {
+        return Err(format!("there is no {compiler} (on Debian: apt-get install {debian})"));
+    }
     let output = Command::new("rustc").args(["--print", "target-libdir", "--target", triple]).output();
     let has_std = output.is_ok_and(|o| Path::new(String::from_utf8_lossy(&o.stdout).trim()).is_dir());
     let mut command = if has_std { workspace::cargo() } else { sanitize::nightly() };
@@ -58,24 +71,25 @@ fn cargo(task: &[&str], triple: &str) -> Result<Command, String> {
         command.arg("-Zbuild-std=std,panic_unwind,proc_macro,test");
     }
     command.env("CARGO_TARGET_DIR", target_dir().map_err(|e| e.to_string())?);
-    command.env("CARGO_TARGET_X86_64_PC_WINDOWS_GNU_LINKER", LINKER);
-    // ALSA's and JACK's headers are those of this machine; nothing is linked.
-    command.env("PKG_CONFIG_ALLOW_CROSS", "1");
+    let variable = triple.replace('-', "_");
+    command.env(format!("CC_{variable}"), compiler);
+    command.env(format!("CARGO_TARGET_{}_LINKER", variable.to_uppercase()), compiler);
     Ok(command)
 }
 
-fn check(triple: &str) -> Result<Outcome> {
-    match cargo(&["check", "--package", "barline", "--features", FEATURES, "--lib", "--bins"], triple) {
-        Ok(mut command) => workspace::run(command.env("RUSTFLAGS", "-Dwarnings")).map(|()| Outcome::Passed),
-        Err(why) => Ok(Outcome::Skipped(why)),
-    }
+fn check(platform: &Platform) -> Result<Outcome> {
+    let mut command = match cargo(&["check", "--package", "barline", "--features", FEATURES, "--lib", "--bins"], platform) {
+        Ok(command) => command,
+        Err(why) => return Ok(Outcome::Skipped(why)),
+    };
+    // Nothing is linked: ALSA and JACK may be this machine's, and Apple's libraries are not asked for.
+    command.env("PKG_CONFIG_ALLOW_CROSS", "1").env("SDKROOT", "/");
+    workspace::run(&mut command)?;
+    Ok(Outcome::Passed)
 }
 
 fn windows() -> Result<Outcome> {
-    if !workspace::exists(LINKER, "--version") {
-        return Ok(Outcome::Skipped(format!("there is no {LINKER} (on Debian: apt-get install gcc-mingw-w64-x86-64)")));
-    }
-    let mut command = match cargo(&["build", "--package", "barline", "--features", FEATURES, "--lib", "--bins"], WINDOWS) {
+    let mut command = match cargo(&["build", "--package", "barline", "--features", FEATURES, "--lib", "--bins"], &WINDOWS) {
         Ok(command) => command,
         Err(why) => return Ok(Outcome::Skipped(why)),
     };
@@ -95,11 +109,11 @@ fn bundled() -> Result<PathBuf> {
 
 /// A file of the build for Windows.
 fn built(name: &str) -> Result<PathBuf> {
-    Ok(target_dir()?.join(WINDOWS).join("debug").join(name))
+    Ok(target_dir()?.join(WINDOWS.triple).join("debug").join(name))
 }
 
-/// Lets a command run under Wine, in a Windows of its own.
-fn under_wine(command: &mut Command) -> Result<Result<(), String>> {
+/// Lets a command run under Wine, in a Windows of its own. It needs a screen: the framework's VST3 wrapper opens a window for its messages.
+fn under_wine(windows: &str, command: &mut Command) -> Result<Result<(), String>> {
     if !workspace::exists("wine", "--version") || !workspace::exists("xvfb-run", "--help") {
         return Ok(Err("Wine and xvfb-run are not installed (on Debian: apt-get install wine wine64 xvfb)".into()));
     }
@@ -111,16 +125,16 @@ fn under_wine(command: &mut Command) -> Result<Result<(), String>> {
     let (source, library) = (folder.join("random.c"), folder.join("bcryptprimitives.dll"));
     if !library.is_file() {
         fs::write(&source, RANDOM)?;
-        workspace::run(Command::new(LINKER).args(["-shared", "-o"]).arg(&library).arg(&source).arg("-ladvapi32"))?;
+        workspace::run(Command::new(WINDOWS.compiler).args(["-shared", "-o"]).arg(&library).arg(&source).arg("-ladvapi32"))?;
     }
-    command.env("WINEPREFIX", folder.join("prefix")).env("WINEPATH", &folder).env("WINEDEBUG", "-all");
+    command.env("WINEPREFIX", folder.join(windows)).env("WINEPATH", &folder).env("WINEDEBUG", "-all");
     Ok(Ok(()))
 }
 
 /// The same notes, to the byte, as from this machine's program.
 fn command_line() -> Result<Outcome> {
     let mut there = Command::new("wine");
-    if let Err(why) = under_wine(&mut there)? {
+    if let Err(why) = under_wine("command-line", &mut there)? {
         return Ok(Outcome::Skipped(why));
     }
     workspace::run(workspace::cargo().args(["build", "--package", "barline", "--bin", "barline", "--features", FEATURES]))?;
@@ -138,15 +152,25 @@ fn command_line() -> Result<Outcome> {
 }
 
 fn host_tests(closing: &mut Vec<String>) -> Result<Outcome> {
-    let mut command = match cargo(&["test", "--package", "barline-tests", "--no-fail-fast"], WINDOWS) {
+    let tests = TESTS.iter().flat_map(|test| ["--test", test]);
+    let task: Vec<&str> = ["test", "--package", "barline-tests", "--no-fail-fast"].into_iter().chain(tests).collect();
+    let cargo = match cargo(&task, &WINDOWS) {
         Ok(command) => command,
         Err(why) => return Ok(Outcome::Skipped(why)),
     };
-    if let Err(why) = under_wine(&mut command)? {
+    // One screen for all of them: Wine's desktop outlives a test, and hangs when its screen goes.
+    let mut command = Command::new("xvfb-run");
+    command.arg("-a").arg(cargo.get_program()).args(cargo.get_args());
+    for (key, value) in cargo.get_envs() {
+        match value {
+            Some(value) => command.env(key, value),
+            None => command.env_remove(key),
+        };
+    }
+    if let Err(why) = under_wine("hosts", &mut command)? {
         return Ok(Outcome::Skipped(why));
     }
-    command.args(TESTS.iter().flat_map(|test| ["--test", test]));
-    command.env("CARGO_TARGET_X86_64_PC_WINDOWS_GNU_RUNNER", WINE);
+    command.env("CARGO_TARGET_X86_64_PC_WINDOWS_GNU_RUNNER", "wine");
     command.env("BARLINE_BUNDLE_DIR", bundled()?).env("BARLINE_CLI", built("barline.exe")?);
     runner(&mut command, closing)
 }
