@@ -4,13 +4,15 @@
 //! Notes are compared with those that each instance gives when the host renders offline, where nothing may be missing.
 
 use anyhow::{Context, Result, anyhow, ensure};
+#[cfg(target_os = "linux")]
+use barline_tests::screen::{Screen, Window};
 use barline_tests::{
     bundle::{BUNDLE_DIR, Bundle},
     clap::{ClapFile, ClapHost},
     host::{Block, Host},
     notes::{Kind, NoteEvent},
     song::{Song, roll},
-    state::Setup,
+    state::{Setup, settle},
 };
 use indicatif::{ProgressBar, ProgressStyle};
 use std::{
@@ -29,6 +31,9 @@ const BAR: u64 = 96_000;
 const GRACE_BARS: u64 = 2;
 const PLAYED_BARS: u64 = 24;
 const IDLE: Duration = Duration::from_secs(10);
+/// The editor's size where its frames are measured.
+#[cfg(target_os = "linux")]
+const WINDOW: (u16, u16) = (1600, 1000);
 /// Bars to jump to, in this order: none is in the window of another.
 const COLD_BARS: [u64; 12] = [400, 100, 905, 250, 777, 33, 1501, 610, 1203, 181, 850, 1999];
 
@@ -48,6 +53,13 @@ fn run() -> Result<()> {
     let n_instances: u32 = arguments.next().map_or(Ok(50), |n| n.parse()).context("the number of instances")?;
     ensure!(n_instances > 0, "no instances");
     let dir = env::var_os(BUNDLE_DIR).with_context(|| format!("{BUNDLE_DIR} names no bundle: `cargo xtask measure` does"))?;
+    #[cfg(target_os = "linux")]
+    let screen = Screen::start();
+    #[cfg(target_os = "linux")]
+    if let Some(screen) = &screen {
+        // SAFETY: this is the only thread so far.
+        unsafe { env::set_var("DISPLAY", &screen.display) };
+    }
     let before = Memory::now();
     let start = Instant::now();
     let file = ClapFile::load(&Bundle::in_dir(dir.as_ref()).clap);
@@ -84,10 +96,63 @@ fn run() -> Result<()> {
         println!("idle       {} instances, stopped: {share:.2} % of a core", hosts.len());
     }
 
+    #[cfg(target_os = "linux")]
+    if screen.is_some() {
+        drawn(&file, &model)?;
+    }
     for (length, shown) in [("32", 0), ("endless", 300), ("endless", 0)] {
         cold(&mut hosts[0], &setup(1), length, Duration::from_millis(shown))?;
     }
     together(&mut hosts, &model)
+}
+
+/// What the editor costs, without a graphics card: its frames, and blocks with it closed and open in turn.
+#[cfg(target_os = "linux")]
+fn drawn(file: &ClapFile, model: &str) -> Result<()> {
+    let mut host = file.instance(RATE);
+    Setup { model, length: "32", ..Setup::default() }.load(&mut host);
+    settle(&mut host);
+    let mut blocks = [Vec::new(), Vec::new()];
+    let (mut used, mut n_frames, mut start) = ([Duration::ZERO; 2], 0.0, 0);
+    for is_open in [false, true].repeat(3) {
+        let window = Window::new(WINDOW.0, WINDOW.1);
+        if is_open {
+            host.open_editor(window.id());
+            ensure!(host.resize_editor(WINDOW.0.into(), WINDOW.1.into()), "the editor does not take its size");
+            window.wait_for_picture();
+            window.watch();
+        }
+        let before = processor_time().context("no processor time")?;
+        let times = &mut blocks[usize::from(is_open)];
+        in_real_time(std::slice::from_mut(&mut host), start, 4 * BAR, |_, hosts| times.push(hosts[0].process_time))?;
+        used[usize::from(is_open)] += processor_time().context("no processor time")? - before;
+        start += 4 * BAR as i64;
+        if is_open {
+            n_frames += window.n_frames();
+            host.close_editor();
+        }
+    }
+    let seconds = 12.0 * BAR as f64 / RATE;
+    let of_frames = used[1].saturating_sub(used[0]).as_secs_f64() * 1e3;
+    println!(
+        "editor     {} x {}, 32 bars, drawn by the processor: {:.0} frames a second, {:.1} ms of processor time each",
+        WINDOW.0,
+        WINDOW.1,
+        n_frames / seconds,
+        of_frames / n_frames,
+    );
+    for (times, state) in blocks.iter_mut().zip(["closed", "open"]) {
+        times.sort_unstable();
+        let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize];
+        println!(
+            "           process with it {state}: p50 {:.1?}, p99 {:.1?}, p99.9 {:.1?}, max {:.1?}",
+            at(0.5),
+            at(0.99),
+            at(0.999),
+            at(1.0)
+        );
+    }
+    Ok(())
 }
 
 /// What each jump costs: from play at a bar where the instance never was to its first note, beyond where that note is written.
@@ -98,7 +163,7 @@ fn cold(host: &mut ClapHost, setup: &Setup, length: &str, shown: Duration) -> Re
     for bar in COLD_BARS {
         let start = (bar * BAR) as i64;
         stop_at(host, start, shown)?;
-        let played = in_real_time(std::slice::from_mut(host), start, 2 * BAR, None)?.remove(0);
+        let played = in_real_time(std::slice::from_mut(host), start, 2 * BAR, |_, _| ())?.remove(0);
         host.set_offline(true);
         let written = roll(host, &Song::default(), start, 2 * BAR, &[BLOCK]);
         host.set_offline(false);
@@ -127,7 +192,7 @@ fn together(hosts: &mut [ClapHost], model: &str) -> Result<()> {
     let style = ProgressStyle::with_template("playing    {bar:40} {percent}%, {elapsed} of 48s")?;
     let bar = ProgressBar::new(PLAYED_BARS * BAR).with_style(style);
     let started = processor_time();
-    let played = in_real_time(hosts, 0, PLAYED_BARS * BAR, Some(&bar))?;
+    let played = in_real_time(hosts, 0, PLAYED_BARS * BAR, |done, _| bar.set_position(done))?;
     bar.finish_and_clear();
     let load =
         started.zip(processor_time()).map(|(before, after)| (after - before).as_secs_f64() / (PLAYED_BARS * BAR) as f64 * RATE);
@@ -152,8 +217,13 @@ fn ons(events: &[NoteEvent]) -> HashSet<(u64, u8, u8)> {
     events.iter().filter(|e| e.kind != Kind::Off && e.at >= GRACE_BARS * BAR).map(|e| (e.at, e.channel, e.pitch)).collect()
 }
 
-/// Plays all hosts in turn, block by block, as a sound card would ask for them; events at samples from the start.
-fn in_real_time(hosts: &mut [ClapHost], start: i64, n_samples: u64, bar: Option<&ProgressBar>) -> Result<Vec<Vec<NoteEvent>>> {
+/// Plays all hosts in turn, block by block, as a sound card would ask for them, and reports after each; events at samples from the start.
+fn in_real_time(
+    hosts: &mut [ClapHost],
+    start: i64,
+    n_samples: u64,
+    mut each: impl FnMut(u64, &[ClapHost]),
+) -> Result<Vec<Vec<NoteEvent>>> {
     let song = Song::default();
     let origins: Vec<u64> = hosts.iter().map(Host::elapsed).collect();
     let mut events = vec![Vec::new(); hosts.len()];
@@ -169,9 +239,7 @@ fn in_real_time(hosts: &mut [ClapHost], start: i64, n_samples: u64, bar: Option<
             events.extend(host.process(&block).map_err(|e| anyhow!(e))?);
         }
         done += length;
-        if let Some(bar) = bar {
-            bar.set_position(done);
-        }
+        each(done, hosts);
         thread::sleep(Duration::from_secs_f64(done as f64 / RATE).saturating_sub(clock.elapsed()));
     }
     let stopped = Block { n_samples: 64, transport: Some(song.transport(start + done as i64, RATE, false)), inputs: Vec::new() };
@@ -213,11 +281,15 @@ impl Memory {
     }
 }
 
-/// Processor time of this process's threads so far; Linux only.
+/// Processor time of this process so far, threads that have ended included; Linux only.
 fn processor_time() -> Option<Duration> {
-    let nanos = fs::read_dir("/proc/self/task").ok()?.filter_map(|task| {
-        let text = fs::read_to_string(task.ok()?.path().join("schedstat")).ok()?;
-        text.split_whitespace().next()?.parse::<u64>().ok()
-    });
-    Some(Duration::from_nanos(nanos.sum()))
+    #[cfg(target_os = "linux")]
+    {
+        let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        // SAFETY: it writes the time to where it is told.
+        let ok = unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &raw mut time) } == 0;
+        ok.then(|| Duration::new(time.tv_sec as u64, time.tv_nsec as u32))
+    }
+    #[cfg(not(target_os = "linux"))]
+    None
 }

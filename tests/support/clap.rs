@@ -16,10 +16,10 @@ use clack_host::{
     utils::{BeatTime, SecondsTime},
 };
 #[cfg(target_os = "linux")]
-use clap_sys::ext::gui::{CLAP_WINDOW_API_X11, clap_plugin_gui, clap_window, clap_window_handle};
+use clap_sys::ext::gui::{CLAP_WINDOW_API_X11, clap_window, clap_window_handle};
 use clap_sys::{
     ext::{
-        gui::{CLAP_EXT_GUI, clap_host_gui},
+        gui::{CLAP_EXT_GUI, clap_host_gui, clap_plugin_gui},
         latency::{CLAP_EXT_LATENCY, clap_plugin_latency},
         params::{CLAP_EXT_PARAMS, CLAP_PARAM_IS_AUTOMATABLE, CLAP_PARAM_IS_STEPPED, clap_param_info, clap_plugin_params},
         render::{CLAP_EXT_RENDER, CLAP_RENDER_OFFLINE, CLAP_RENDER_REALTIME, clap_plugin_render},
@@ -261,6 +261,13 @@ impl ClapHost {
         let mut stream = OutputStream::from_writer(&mut nowhere);
         // SAFETY: on the main thread, with a live plugin and a live stream.
         in_real_time(|| unsafe { save(self.plugin(), stream.as_raw_mut()) });
+    }
+
+    /// Gives the open editor another size; whether it takes it.
+    pub fn resize_editor(&mut self, width: u32, height: u32) -> bool {
+        let gui: &clap_plugin_gui = self.extension(CLAP_EXT_GUI).expect("the gui extension");
+        // SAFETY: on the main thread, with a live plugin whose editor is open.
+        unsafe { gui.set_size.expect("set_size")(self.plugin(), width, height) }
     }
 
     /// Hands the plugin a state stream as it is, without the length that nice-plug writes before its JSON.

@@ -8,7 +8,11 @@ use std::{
 use x11rb::{
     COPY_DEPTH_FROM_PARENT, COPY_FROM_PARENT,
     connection::Connection as _,
-    protocol::xproto::{ConnectionExt as _, CreateWindowAux, ImageFormat, WindowClass},
+    protocol::{
+        Event,
+        damage::{ConnectionExt as _, ReportLevel},
+        xproto::{ConnectionExt as _, CreateWindowAux, ImageFormat, WindowClass},
+    },
     rust_connection::RustConnection,
 };
 
@@ -26,7 +30,8 @@ impl Screen {
     /// It starts, and does not say its number.
     pub fn start() -> Option<Self> {
         let mut command = Command::new("Xvfb");
-        command.args(["-displayfd", "1", "-screen", "0", "1920x1200x24", "-nolisten", "tcp"]);
+        // Without a reset the server does not begin anew whenever its last window goes.
+        command.args(["-displayfd", "1", "-screen", "0", "1920x1200x24", "-nolisten", "tcp", "-noreset"]);
         let Ok(mut server) = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn() else {
             println!("SKIPPED what needs a screen: Xvfb is not there (on Debian: apt-get install xvfb)");
             return None;
@@ -98,5 +103,30 @@ impl Window {
             assert!(start.elapsed() < Duration::from_secs(30), "nothing is drawn");
             std::thread::sleep(Duration::from_millis(10));
         }
+    }
+
+    /// Begins to report what is drawn into it and into its child windows.
+    ///
+    /// # Panics
+    /// The server does not report.
+    pub fn watch(&self) {
+        self.connection.damage_query_version(1, 1).expect("the server's version").reply().expect("the server's version");
+        let id = self.connection.generate_id().expect("an id");
+        let created = self.connection.damage_create(id, self.id, ReportLevel::RAW_RECTANGLES);
+        created.expect("a report").check().expect("a report");
+    }
+
+    /// How often all of it was drawn anew since the last call, by the area drawn.
+    ///
+    /// # Panics
+    /// The server is gone.
+    pub fn n_frames(&self) -> f64 {
+        let mut area = 0.0;
+        while let Some(event) = self.connection.poll_for_event().expect("the server") {
+            if let Event::DamageNotify(damage) = event {
+                area += f64::from(damage.area.width) * f64::from(damage.area.height);
+            }
+        }
+        area / (f64::from(self.size.0) * f64::from(self.size.1))
     }
 }
