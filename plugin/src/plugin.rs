@@ -195,8 +195,7 @@ impl Source {
 
     /// Makes the preview's synthesiser where one is wanted.
     fn serve_preview(&mut self) {
-        let folder = data_dir();
-        if let Some(error) = self.maker.serve(&self.shared.preview, folder.as_deref()) {
+        if let Some(error) = self.maker.serve(&self.shared.preview, data_dir) {
             *self.shared.preview_error.lock() = error.map(|e| format!("preview: {e}"));
         }
     }

@@ -5,7 +5,7 @@ use super::{Font, ListenError, Synth};
 use crate::music::note::{Channel, Pitch, Velocity};
 use crossbeam::queue::ArrayQueue;
 use std::{
-    path::Path,
+    path::PathBuf,
     sync::atomic::{AtomicU64, Ordering},
 };
 
@@ -72,7 +72,7 @@ pub struct Maker {
 impl Maker {
     /// Takes back what is not needed any more, and makes what is wanted, with the SoundFont of `folder` where there is one. `None` where
     /// nothing has changed; else what is wrong with that SoundFont, or with the sample rate, if anything is.
-    pub fn serve(&mut self, handover: &Handover, folder: Option<&Path>) -> Option<Option<ListenError>> {
+    pub fn serve(&mut self, handover: &Handover, folder: impl FnOnce() -> Option<PathBuf>) -> Option<Option<ListenError>> {
         while handover.retired.pop().is_some() {}
         let wanted = handover.wanted.load(Ordering::Acquire);
         if wanted == self.served {
@@ -85,7 +85,7 @@ impl Maker {
         if sample_rate == 0 {
             return Some(None);
         }
-        let (font, refused) = Font::shared(folder);
+        let (font, refused) = Font::shared(folder().as_deref());
         let made = font.and_then(|font| Synth::new(&font, sample_rate));
         Some(match made {
             Ok(synth) => {
@@ -221,7 +221,7 @@ mod tests {
         }
 
         fn serve(&mut self) -> Option<Option<ListenError>> {
-            self.maker.serve(&self.handover, None)
+            self.maker.serve(&self.handover, || None)
         }
 
         /// A block in which a note of track 1 begins at some sample, and its outputs' loudest samples before that and from there on.
@@ -289,7 +289,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join(super::super::FONT_FILE), "no font").unwrap();
         host.block(48_000, None);
-        assert!(matches!(host.maker.serve(&host.handover, Some(folder.path())), Some(Some(ListenError::Font(_)))));
+        assert!(matches!(host.maker.serve(&host.handover, || Some(folder.path().into())), Some(Some(ListenError::Font(_)))));
         // The built-in one plays instead.
         assert!(host.block(48_000, Some(0)).1 > 1e-4);
     }
