@@ -52,6 +52,15 @@ struct Running(Child);
 
 impl Drop for Running {
     fn drop(&mut self) {
+        // Asked first: a server that is killed leaves its entry in JACK's list of servers, which holds eight.
+        let asked = Command::new("kill").arg(self.0.id().to_string()).status();
+        let start = Instant::now();
+        while asked.as_ref().is_ok_and(|status| status.success()) && start.elapsed() < Duration::from_secs(5) {
+            if !matches!(self.0.try_wait(), Ok(None)) {
+                return;
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
@@ -62,6 +71,13 @@ struct Jack {
     name: String,
     home: tempfile::TempDir,
     running: Vec<Running>,
+}
+
+impl Drop for Jack {
+    fn drop(&mut self) {
+        // The clients before their server.
+        while self.running.pop().is_some() {}
+    }
 }
 
 impl Jack {

@@ -59,6 +59,10 @@ impl TakeAway {
                 if ui.button("Copy path").on_hover_text("Puts the file's path on the clipboard").clicked() {
                     ui.ctx().copy_text(path.display().to_string());
                 }
+                // The offer after a drop needs the room.
+                if self.dropped.is_some() {
+                    return;
+                }
                 let folder = path.parent().map(|folder| folder.display().to_string()).unwrap_or_default();
                 if ui.button("Open folder").on_hover_text(&folder).clicked() {
                     ui.ctx().open_url(OpenUrl::same_tab(folder));
