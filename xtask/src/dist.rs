@@ -1,6 +1,6 @@
-//! `dist`: what a user downloads, one archive per platform, the same bytes from the same commit in the
-//! same folder (cargo's hashes still depend on where that is): paths of this machine are taken out of
-//! the programs, entries are sorted, and every time in it is the commit's.
+//! `dist`: what a user downloads, one archive per platform, the same bytes from the same commit in any
+//! folder: paths of this machine are taken out of the programs, entries are sorted, and every time in it
+//! is the commit's.
 
 use crate::{bundle, test, workspace};
 use anyhow::{Context, Result, bail, ensure};
@@ -41,12 +41,19 @@ pub fn run() -> Result<()> {
     ensure!(git(&["status", "--porcelain"])?.is_empty(), "something is not committed; a release is made of a commit");
     let commit = git(&["rev-parse", "HEAD"])?;
     let target_dir = workspace::target_dir()?;
-    let remap = format!("build.rustflags={:?}", remapped(&target_dir)?);
-    let words = |text: &str| text.split(' ').map(Into::into).collect::<Vec<String>>();
-    let bundled = bundle::run([words("--release --locked --features cli,standalone --config"), vec![remap.clone()]].concat())?;
+    let wrapper = std::env::current_exe()?;
+    let settings = [
+        format!("build.rustc-wrapper={:?}", wrapper.display().to_string()),
+        format!("env.{REMAP}={:?}", remapped(&target_dir)?.join("\n")),
+    ];
+    let with = |words: &str| -> Vec<String> {
+        let words = words.split(' ').map(Into::into);
+        words.chain(settings.iter().flat_map(|setting| ["--config".into(), setting.clone()])).collect()
+    };
+    let bundled = bundle::run(with("--release --locked --features cli,standalone"))?;
     let mut command = workspace::cargo();
-    command.args(["build", "--release", "--locked", "--package", "barline", "--bin", "barline", "--no-default-features"]);
-    workspace::run(command.args(["--features", FEATURES, "--config", &remap]).env("BARLINE_COMMIT", &commit))?;
+    command.args(with("build --release --locked --package barline --bin barline --no-default-features"));
+    workspace::run(command.args(["--features", FEATURES]).env("BARLINE_COMMIT", &commit))?;
 
     let metadata = metadata()?;
     let version = &metadata.packages.iter().find(|p| p.name == "barline").context("no package `barline`")?.version;
@@ -94,6 +101,18 @@ fn commit_time() -> Result<DateTime> {
     let rest = rest.iter().map(|part| u8::try_from(*part)).collect::<Result<Vec<u8>, _>>()?;
     let [month, day, hour, minute, second] = rest.as_slice() else { bail!("no time: {text}") };
     DateTime::from_date_and_time(*year, *month, *day, *hour, *minute, *second & !1).context("a time before 1980")
+}
+
+/// Passes the compiler's further flags to [`compile`].
+const REMAP: &str = "BARLINE_REMAP";
+
+/// Stands between cargo and the compiler in a release, and adds flags that cargo must not know: it would hash the folders in them into every
+/// symbol's name. Cargo calls it with the compiler and its arguments; `None` where it is no such call.
+pub fn compile() -> Option<Result<()>> {
+    let flags = std::env::var(REMAP).ok()?;
+    let mut args = std::env::args_os().skip(1);
+    let compiler = args.next().filter(|program| Path::new(program).file_stem().is_some_and(|name| name == "rustc"))?;
+    Some(workspace::run(Command::new(compiler).args(args).args(flags.lines())))
 }
 
 /// The compiler's flags that take this machine's folders out of what it makes.

@@ -53,6 +53,9 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<()> {
+    if let Some(compiled) = dist::compile() {
+        return compiled;
+    }
     let mut args = std::env::args().skip(1);
     let task = args.next().unwrap_or_else(|| "help".into());
     let rest: Vec<String> = args.collect();
