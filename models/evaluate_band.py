@@ -2,7 +2,7 @@
 
 `evaluate_band.py table --data band.npz --models released/band.onnx hybrid.onnx hybrid.onnx@0` prints every figure of `band_metrics` for
 held-out phrases, for training phrases (how far two sets of songs lie apart) and for what each model writes for the held-out songs'
-chords: from nothing, after three phrases of its own, and after the real bars before; then the legacy figures beside the published ones,
+chords: from nothing (after its lead-in, if it has one, as the host writes it), after three phrases of its own, and after the real bars before; then the legacy figures beside the published ones,
 and what each model writes around real tracks, and the verdict: how many figures come as near to the songs' as they should. The figures
 of the songs have a song-wise 90 % interval beside them. `FILE@T` decodes at temperature T: 0 is the hard threshold, 1 for a real-valued network Bernoulli sampling. `pictures` draws
 real phrases beside written ones.
@@ -44,6 +44,7 @@ class Model:
         if tuple(track["name"] for track in self.manifest["tracks"]) != TRACKS:
             raise SystemExit(f"{path} does not write the tracks {', '.join(TRACKS)}")
         self.context_bars = self.manifest.get("context_bars", 0)
+        self.lead_in = self.manifest.get("lead_in", 0)
         self.conditions = {condition["name"]: condition["encoding"] for condition in self.manifest["conditions"]}
         # MuseGAN's track-conditional systems accompany one track and cannot write it.
         given = self.manifest["training"].get("config", {}).get("given")
@@ -72,23 +73,39 @@ class Model:
         """What the host plays at its default knobs."""
         return decode(logits, self.temperature, rng=np.random.default_rng(seed), layout=self.layout)
 
+    def led(self, triads, cells, known, seed, label):
+        """What goes before phrases that begin a chain: `write`'s triads, cells and known, with the lead-in in the bars before.
+
+        Shapes as in `write`. A lead-in lies over the phrase's own bars: its chords, and what is known of it.
+        """
+        triads, cells, known = triads.copy(), cells.copy(), known.copy()
+        triads[:, :2 * CONTEXT_BARS], known[:, :, :CONTEXT_BARS] = 0, 0
+        for left in range(self.lead_in, 0, -1):
+            logits = self.write(triads, cells, known, seed + 100 * left, f"{label}, lead-in")
+            triads[:, :2 * CONTEXT_BARS], known[:, :, :CONTEXT_BARS] = triads[:, 2 * CONTEXT_BARS:], 1
+            cells[:, :CONTEXT_BARS] = cells_of_logits(logits, self.layout)
+        return triads, cells, known
+
     def alone(self, batch, known, seed, label=NOTHING):
-        """What is played of phrases written for a batch's chords with nothing before them."""
-        triads = triads_of(batch)
-        triads[:, :2 * CONTEXT_BARS] = 0
-        return self.play(self.write(triads, cells_of_batch(batch, self.layout), known, seed, label))
+        """What is played of phrases that begin a chain, for a batch's chords and what is known of it."""
+        before = self.led(triads_of(batch), cells_of_batch(batch, self.layout), known, seed, label)
+        return self.play(self.write(*before, seed, label))
 
     def chained(self, phrases, windows, seed, label=CHAINED):
         """What is played of phrases written after up to three of the model's own, as a pattern is made."""
         before = np.zeros((len(windows), CONTEXT_BARS, N_STEPS, sum(n_cells_of(self.layout))), np.float32)
         has = np.zeros(len(windows), bool)
+        nothing = np.zeros_like(before)
         for back in reversed(range(N_CHAIN)):
             rows = np.array([row for row, (_, bar) in enumerate(windows) if bar >= back * PHRASE_BARS])
             batch = phrases.take([(windows[row][0], windows[row][1] - back * PHRASE_BARS) for row in rows])
-            triads = triads_of(batch) * (has[rows, None, None] | (np.arange(2 * WINDOW_BARS) >= 2 * CONTEXT_BARS)[:, None])
-            known = masks(len(rows), context=True) * has[rows, None, None]
-            cells = np.concatenate([before[rows], np.zeros_like(before[rows])], 1)
-            logits = self.write(triads, cells, known, seed + 100 * back, f"{label}, {N_CHAIN - back} of {N_CHAIN}")
+            triads, known = triads_of(batch), masks(len(rows), context=True)
+            cells = np.concatenate([before[rows], nothing[rows]], 1)
+            label_of, first = f"{label}, {N_CHAIN - back} of {N_CHAIN}", ~has[rows]
+            if first.any():
+                led = self.led(triads[first], cells[first], known[first], seed + 1000 * (back + 1), label_of)
+                triads[first], cells[first], known[first] = led
+            logits = self.write(triads, cells, known, seed + 100 * back, label_of)
             before[rows], has[rows] = cells_of_logits(logits, self.layout), True
         return self.play(logits)
 
@@ -113,10 +130,11 @@ def around(model, batch, real, seed):
 
     def accompany(track, name, others, pitched):
         known = masks(n, [track])
-        onset, sounding = model.play(model.write(triads, cells, known, seed + 10 + track, f"around {name}"))
-        other, _ = model.play(model.write(triads, cells[order], known, seed + 10 + track, f"around another {name}"))
+        onset, sounding = model.alone(batch, known, seed + 10 + track, f"around {name}")
+        before = model.led(triads, cells[order], known, seed + 10 + track, f"around another {name}")
+        other, _ = model.play(model.write(*before, seed + 10 + track, f"around another {name}"))
         out["accompany: changes with what is given"][name] = changed(onset, other, others)
-        other, _ = model.play(model.write(triads, cells, known, seed + 20 + track, f"around {name} again"))
+        other, _ = model.alone(batch, known, seed + 20 + track, f"around {name} again")
         out["accompany: changes with the noise"][name] = changed(onset, other, others)
         if track != DRUMS:
             written = [band_metrics.beat_centroids(sounding[:, t]) for t in pitched]

@@ -1,5 +1,7 @@
 """Write the released band: `export_band.py --release configs/release-band.toml --run run --data band.npz --output released/band.onnx`.
 
+`--graph FILE` in place of a run takes the graph of an exported file as it is: for a release whose network and calibration stay.
+
 As `export.py` for melodies: one graph with its manifest inside, calibrated, and refused unless ONNX Runtime and PyTorch agree.
 """
 
@@ -48,6 +50,7 @@ class BandRelease:
     duration_temperature: float
     least_pitch: float  # never drawn: what is less likely than this times the likeliest
     least_chord: float
+    lead_in: int = 0  # phrases that the host writes before each chain and does not keep
 
     @property
     def temperature(self):
@@ -124,6 +127,7 @@ def manifest_of(release, config, checkpoints, calibration, biases, figures):
     return {
         "format": 1, "id": release.id, "name": release.name, "version": release.version, "description": release.description,
         "tracks": tracks, "n_bars": PHRASE_BARS, "chain_bars": CHAIN_BARS, "context_bars": CONTEXT_BARS,
+        "lead_in": release.lead_in,
         "n_steps": N_STEPS, "steps_per_beat": 4,
         "latents": [{"name": "noise", "shape": [1, N_TRACKS, PHRASE_BARS, N_STEPS, N_NOISE], "distribution": "normal",
                      "scope": "track_bar"}],
@@ -146,6 +150,22 @@ def manifest_of(release, config, checkpoints, calibration, biases, figures):
 def manifest_in(path):
     """The manifest of an exported file, as a dict."""
     return json.loads(next(entry.value for entry in onnx.load(path).metadata_props if entry.key == "barline.manifest"))
+
+
+def renamed(path, release):
+    """The model of an exported file and its manifest, as `release` says; the graph stays.
+
+    Raises SystemExit where the release asks for another graph.
+    """
+    model, manifest = onnx.load(path), manifest_in(path)
+    new, old = asdict(release), manifest["training"]["release"]
+    told = ("id", "name", "version", "description", "lead_in")
+    if other := [field for field in new if field not in told and new[field] != old[field]]:
+        raise SystemExit(f"{path} was exported with other settings: {', '.join(other)}; these need its --run")
+    manifest |= {field: new[field] for field in told}
+    manifest["training"]["release"] = new
+    del model.metadata_props[:]
+    return model, manifest
 
 
 @torch.no_grad()
@@ -183,14 +203,22 @@ def compare(sampler, model, phrases):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--release", type=Path, required=True)
-    parser.add_argument("--run", type=Path, required=True, help="folder that train_band.py wrote")
-    parser.add_argument("--data", type=Path, required=True, help=".npz of phrases.py, for the calibration")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--run", type=Path, help="folder that train_band.py wrote")
+    source.add_argument("--graph", type=Path, help="an exported file whose graph to take as it is")
+    parser.add_argument("--data", type=Path, help=".npz of phrases.py, for the calibration of a run")
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--uncalibrated", action="store_true", help="for a quick look: no calibration")
     parser.add_argument("--calibrated", type=Path, help="an exported file whose biases to take: the same notes from the same weights")
     args = parser.parse_args()
     torch.set_num_threads(1)
     release = load_release(args.release, BandRelease)
+    if args.graph:
+        content = finish(*renamed(args.graph, release), args.output)
+        print(f"{args.output.name}: {len(content) / 1e6:.2f} MB, the graph of {args.graph.name}")
+        return
+    if not args.data:
+        parser.error("a --run needs --data")
     band, config, checkpoints = load_band(args.run)
     if set(checkpoints) != set(band.GROUPS):
         raise SystemExit(f"{args.run} holds {sorted(checkpoints)}; {sorted(band.GROUPS)} are needed")

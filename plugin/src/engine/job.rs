@@ -8,12 +8,55 @@ use crate::{
     generate::{Builder, GenerateError, Generator, ModelId, Pattern, PatternSpec, Span, relocked},
     music::roll::{LogitRoll, RollLayout},
 };
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    ops::Range,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-/// Chains kept of an endless pattern: a song loop as long as this is played from what is there after its first pass.
-const MAX_UNITS: usize = 64;
+/// Bars of an endless pattern that are made when nothing else is to be done, from the beginning of the song: play from anywhere in
+/// them sounds at once. At 120 bpm over eight minutes.
+const RESERVE_BARS: u32 = 256;
+/// Settings that have stayed for so long are worth a reserve; automated ones change with every bar.
+const SETTLED: Duration = Duration::from_secs(5);
+/// Chains kept of an endless pattern beyond its reserve: a song loop as long as this is played from what is there after its first pass.
+const MAX_UNITS: usize = 16;
 /// Chains of an endless pattern that are made ready after the one that plays.
 const N_AHEAD: u32 = 2;
+
+/// When a unit is needed. What comes first is more urgent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Need {
+    /// In so many bars.
+    In(u32),
+    /// Perhaps some day.
+    Reserve,
+}
+
+/// One chain's cells within others'.
+#[derive(Clone, Debug)]
+struct Unit {
+    of: Arc<[i8]>,
+    place: Range<usize>,
+}
+
+impl Unit {
+    fn new(cells: Arc<[i8]>) -> Self {
+        Self { place: 0..cells.len(), of: cells }
+    }
+
+    /// The chains of which a roll consists, counted from `first`.
+    fn all(cells: &Arc<[i8]>, n_unit_cells: usize, first: u32) -> impl Iterator<Item = (u32, Self)> {
+        let starts = (0..cells.len()).step_by(n_unit_cells.max(1));
+        (first..)
+            .zip(starts.map(move |start| Self { of: Arc::clone(cells), place: start..cells.len().min(start + n_unit_cells) }))
+    }
+
+    fn cells(&self) -> &[i8] {
+        self.of.get(self.place.clone()).unwrap_or(&[])
+    }
+}
 
 /// A pattern in the making. It is made and kept in units of one chain, the bars that cannot be made apart.
 #[derive(Debug)]
@@ -25,16 +68,17 @@ pub(super) struct Job {
     layout: RollLayout,
     temperature_factor: f32,
     unit_bars: u32,
-    units: BTreeMap<u32, Box<[i8]>>,
+    units: BTreeMap<u32, Unit>,
     builder: Option<(u32, Builder)>,
     /// Candidates that others were kept before, in the units that were made.
     n_rejected: u32,
     /// Units of the last delivery, `start..end`.
-    delivered: std::ops::Range<u32>,
+    delivered: Range<u32>,
     /// The unit of which a beginning was delivered, and its bars.
     begun: Option<(u32, u32)>,
     /// A first delivery with the rest of the pattern before went out (live chords).
     patched: bool,
+    began: Instant,
 }
 
 impl Job {
@@ -52,6 +96,7 @@ impl Job {
             delivered: 0..0,
             begun: None,
             patched: false,
+            began: Instant::now(),
             wanted,
         };
         job.take_over_saved();
@@ -64,14 +109,19 @@ impl Job {
         if *saved.roll.layout() != self.layout || self.wanted.spec.span != Span::Endless {
             return;
         }
-        let n_bar_cells = usize::from(self.layout.n_steps) * self.layout.n_cells();
-        let unit_cells = n_bar_cells * usize::try_from(self.unit_bars).unwrap_or(1);
         let skipped = saved.first_bar.next_multiple_of(self.unit_bars) - saved.first_bar;
-        let aligned = saved.roll.cells().get(n_bar_cells * usize::try_from(skipped).unwrap_or(0)..).unwrap_or(&[]);
-        let first_unit = (saved.first_bar + skipped) / self.unit_bars;
-        for (unit, cells) in (first_unit..).zip(aligned.chunks_exact(unit_cells.max(1))).take(MAX_UNITS) {
-            self.units.insert(unit, cells.into());
-        }
+        let n_skipped = self.n_bar_cells() * usize::try_from(skipped).unwrap_or(0);
+        let aligned: Arc<[i8]> = saved.roll.cells().get(n_skipped..).unwrap_or(&[]).into();
+        let whole = Unit::all(&aligned, self.n_unit_cells(), (saved.first_bar + skipped) / self.unit_bars);
+        self.units = whole.filter(|(_, unit)| unit.place.len() == self.n_unit_cells()).take(MAX_UNITS).collect();
+    }
+
+    fn n_bar_cells(&self) -> usize {
+        usize::from(self.layout.n_steps) * self.layout.n_cells()
+    }
+
+    fn n_unit_cells(&self) -> usize {
+        self.n_bar_cells() * usize::try_from(self.unit_bars).unwrap_or(1)
     }
 
     /// What was just locked or edited by hand is there without the network, if all else is as in `before`, a whole pattern.
@@ -80,10 +130,8 @@ impl Job {
         if before.model != self.model || self.spec != self.wanted.spec || self.n_bars().is_none() {
             return self;
         }
-        let n_bar_cells = usize::from(self.layout.n_steps) * self.layout.n_cells();
-        let n_unit_cells = n_bar_cells * usize::try_from(self.unit_bars).unwrap_or(1);
         if let Some(pattern) = relocked(before, &self.spec) {
-            self.units = (0..).zip(pattern.roll.cells().chunks(n_unit_cells.max(1)).map(Into::into)).collect();
+            self.units = Unit::all(pattern.roll.shared_cells(), self.n_unit_cells(), 0).collect();
         }
         self
     }
@@ -113,12 +161,27 @@ impl Job {
         (0..n).map(move |i| current.saturating_add(i) % wrap)
     }
 
-    /// The next unit to make and the bars until it sounds; `None` when nothing is missing.
-    pub fn next(&self, playhead: Playhead) -> Option<(u32, u32)> {
-        let (idx, unit) = (0_u32..).zip(self.needed(playhead)).find(|(_, unit)| !self.units.contains_key(unit))?;
-        // A new pattern is wanted at the coming bar line whichever bar that is: all of a finite one is missing.
-        let distance = if self.n_bars().is_some() && self.delivered.is_empty() { 0 } else { idx * self.unit_bars };
-        Some((unit, distance))
+    /// Units beyond those needed that make any place of a song sound at once.
+    fn reserve(&self) -> Range<u32> {
+        if self.n_bars().is_some() { 0..0 } else { 0..RESERVE_BARS.div_ceil(self.unit_bars) }
+    }
+
+    /// The next unit to make, and when it is needed; `None` when nothing is missing, or what is can wait for `settled` settings.
+    pub fn next(&self, playhead: Playhead, settled: bool) -> Option<(u32, Need)> {
+        let is_missing = |unit: &u32| !self.units.contains_key(unit);
+        if let Some((idx, unit)) = (0_u32..).zip(self.needed(playhead)).find(|(_, unit)| is_missing(unit)) {
+            // A new pattern is wanted at the coming bar line whichever bar that is: all of a finite one is missing.
+            let is_new = self.n_bars().is_some() && self.delivered.is_empty();
+            return Some((unit, Need::In(if is_new { 0 } else { idx * self.unit_bars })));
+        }
+        let current = self.bar(playhead) / self.unit_bars;
+        let nearest = self.reserve().filter(is_missing).min_by_key(|unit| unit.abs_diff(current));
+        nearest.filter(|_| settled).map(|unit| (unit, Need::Reserve))
+    }
+
+    /// Whether the settings have stayed for long enough.
+    pub fn is_settled(&self) -> bool {
+        self.began.elapsed() >= SETTLED
     }
 
     /// One inference towards a unit.
@@ -134,7 +197,7 @@ impl Job {
         builder.step(generator)?;
         if builder.is_done() {
             self.n_rejected += builder.n_rejected();
-            self.units.insert(unit, builder.finish()?.roll.cells().into());
+            self.units.insert(unit, Unit::new(Arc::clone(builder.finish()?.roll.shared_cells())));
         } else {
             self.builder = Some((unit, builder));
         }
@@ -172,19 +235,33 @@ impl Job {
                 return None;
             }
             if self.needed(playhead).all(|unit| self.units.contains_key(&unit)) {
-                self.delivered = 0..n_units;
-                return self.pattern(0, n_bars, self.units.values().flat_map(|cells| cells.iter().copied()).collect());
+                return self.deliver(0..n_units);
             }
             return self.patch(n_bars, before);
         }
         self.forget(current);
         let Some(window) = self.window(current) else { return self.beginning(current, playhead) };
-        if window == self.delivered {
-            return None;
+        // What will be needed goes out as it comes; a reserve as a whole.
+        let soon = |units: &Range<u32>| units.end.min(current.saturating_add(1 + N_AHEAD));
+        let is_due = !self.delivered.contains(&current) || soon(&window) != soon(&self.delivered);
+        if is_due || (window != self.delivered && self.reserve().all(|unit| self.units.contains_key(&unit))) {
+            return self.deliver(window);
         }
-        self.delivered = window.clone();
-        let cells = self.units.range(window.clone()).flat_map(|(_, cells)| cells.iter().copied()).collect();
-        self.pattern(window.start * self.unit_bars, (window.end - window.start) * self.unit_bars, cells)
+        None
+    }
+
+    /// The pattern of some units, all there; from now on they lie in it.
+    fn deliver(&mut self, units: Range<u32>) -> Option<Pattern> {
+        let cells: Arc<[i8]> = self.units.range(units.clone()).flat_map(|(_, unit)| unit.cells().iter().copied()).collect();
+        // Whatever else lies in the last delivery would keep all of it in memory.
+        for (_, unit) in self.units.iter_mut().filter(|(idx, unit)| !units.contains(*idx) && unit.cells().len() < unit.of.len()) {
+            *unit = Unit::new(unit.cells().into());
+        }
+        self.units.extend(Unit::all(&cells, self.n_unit_cells(), units.start));
+        let first_bar = units.start * self.unit_bars;
+        let n_bars = self.n_bars().unwrap_or((units.end - units.start) * self.unit_bars);
+        self.delivered = units;
+        self.pattern(first_bar, n_bars, cells)
     }
 
     /// After a jump to a place without music: the bars of its unit that are ready, as soon as the one that plays is, and one more, into
@@ -215,20 +292,19 @@ impl Job {
         if self.units.is_empty() {
             return None;
         }
-        let n_bar_cells = usize::from(self.layout.n_steps) * self.layout.n_cells();
-        let mut all: Box<[i8]> = before.roll.cells().into();
-        for (unit, cells) in &self.units {
-            let start = usize::try_from(unit * self.unit_bars).unwrap_or(0) * n_bar_cells;
-            if let Some(place) = all.get_mut(start..start + cells.len()) {
-                place.copy_from_slice(cells);
+        let mut all = before.roll.cells().to_vec();
+        for (idx, unit) in &self.units {
+            let start = usize::try_from(*idx).unwrap_or(0) * self.n_unit_cells();
+            if let Some(place) = all.get_mut(start..start + unit.cells().len()) {
+                place.copy_from_slice(unit.cells());
             }
         }
         self.patched = true;
-        self.pattern(0, n_bars, all)
+        self.pattern(0, n_bars, all.into())
     }
 
     /// The unbroken run of units around one; `None` if that one is missing.
-    fn window(&self, unit: u32) -> Option<std::ops::Range<u32>> {
+    fn window(&self, unit: u32) -> Option<Range<u32>> {
         self.units.get(&unit)?;
         let (mut start, mut end) = (unit, unit + 1);
         while start > 0 && self.units.contains_key(&(start - 1)) {
@@ -240,15 +316,19 @@ impl Job {
         Some(start..end)
     }
 
-    /// Drops the units farthest from the one that plays.
+    /// Drops the units farthest from the one that plays, but no reserve.
     fn forget(&mut self, current: u32) {
-        while self.units.len() > MAX_UNITS {
-            let farthest = self.units.keys().copied().max_by_key(|unit| unit.abs_diff(current));
-            farthest.and_then(|unit| self.units.remove(&unit));
+        let reserve = self.reserve();
+        let farthest = |units: &BTreeMap<u32, Unit>| {
+            let others = || units.keys().copied().filter(|unit| !reserve.contains(unit));
+            others().max_by_key(|unit| unit.abs_diff(current)).filter(|_| others().count() > MAX_UNITS)
+        };
+        while let Some(unit) = farthest(&self.units) {
+            self.units.remove(&unit);
         }
     }
 
-    fn pattern(&self, first_bar: u32, n_bars: u32, cells: Box<[i8]>) -> Option<Pattern> {
+    fn pattern(&self, first_bar: u32, n_bars: u32, cells: Arc<[i8]>) -> Option<Pattern> {
         let roll = LogitRoll::from_cells(self.layout.clone(), usize::try_from(n_bars).ok()?, cells).ok()?;
         Some(Pattern {
             key: self.wanted.key,

@@ -223,8 +223,8 @@ fn after_a_jump_the_music_is_there_before_its_chain_is_whole() {
     let playhead = Playhead { bar: 98, playing: true, ..Playhead::default() };
     let mut sizes = Vec::new();
     for _ in 0..8 {
-        let (unit, distance) = job.next(playhead).unwrap();
-        assert_eq!((unit, distance), (12, 0));
+        let (unit, need) = job.next(playhead, true).unwrap();
+        assert_eq!((unit, need), (12, job::Need::In(0)));
         job.step(unit, &mut fake).unwrap();
         if let Some(pattern) = job.delivery(playhead, None) {
             assert_eq!((pattern.key, pattern.first_bar), (71, 96));
@@ -235,6 +235,52 @@ fn after_a_jump_the_music_is_there_before_its_chain_is_whole() {
     }
     assert_eq!(sizes, [4, 5, 6, 7, 8]);
     assert_eq!(job.readiness(playhead), Readiness::Ready);
+}
+
+#[test]
+fn the_beginning_of_an_endless_song_is_made_in_reserve() {
+    let endless = PatternSpec { span: Span::Endless, ..spec() };
+    let mut fake = Fake::new(tiny());
+    let wanted = Wanted { key: 71, spec: endless.clone(), model: String::new(), takeover: Takeover::BarLine, saved: None };
+    let mut job = job::Job::new(wanted, endless.clone(), &fake);
+    let mut delivered = Vec::new();
+    let mut made = Vec::new();
+    let mut run = |job: &mut job::Job, bar, settled| {
+        let playhead = Playhead { bar, playing: true, ..Playhead::default() };
+        while let Some((unit, need)) = job.next(playhead, settled) {
+            job.step(unit, &mut fake).unwrap();
+            made.push((unit, need));
+            delivered.extend(job.delivery(playhead, None));
+        }
+        delivered.extend(job.delivery(playhead, None));
+        (std::mem::take(&mut made), std::mem::take(&mut delivered))
+    };
+    // New settings: what is needed and no more.
+    let (made, delivered) = run(&mut job, 30, false);
+    assert!(made.iter().all(|(unit, need)| (10..13).contains(unit) && *need != job::Need::Reserve), "{made:?}");
+    assert_eq!(n_bars(delivered.last().unwrap()), 9);
+    // Then the first 256 bars, in chains of three, what is near first, handed over as a whole.
+    let (made, delivered) = run(&mut job, 30, true);
+    let mut units: Vec<u32> = made.iter().filter(|(_, need)| *need == job::Need::Reserve).map(|(unit, _)| *unit).collect();
+    assert_eq!(units.len(), made.len());
+    assert!([9, 13].contains(&units[0]) && units.last() == Some(&85), "{units:?}");
+    units.dedup();
+    units.sort_unstable();
+    assert!(units.iter().copied().eq((0..10).chain(13..86)), "{units:?}");
+    let [whole] = &delivered[..] else { panic!("{} deliveries", delivered.len()) };
+    assert_eq!((whole.first_bar, n_bars(whole)), (0, 258));
+    for first in [0, 128] {
+        assert_eq!(cells_of(whole, first, 128), expected("tiny", &endless, first, 128).roll.cells());
+    }
+    assert_eq!(Arc::strong_count(whole.roll.shared_cells()), 1 + 86, "what is kept of it lies in it");
+    // Far away nothing of it is forgotten, and it is not made again.
+    for bar in (3_000..3_300).step_by(3) {
+        let (made, _) = run(&mut job, bar, true);
+        assert!(made.iter().all(|(unit, _)| *unit >= 1_000), "{made:?}");
+    }
+    let (made, delivered) = run(&mut job, 200, true);
+    assert!(made.is_empty());
+    assert_eq!((delivered[0].first_bar, delivered[0].roll.clone()), (0, whole.roll.clone()));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //! instance whose bar sounds soonest, one inference at a time.
 
 use super::{
-    job::{Job, fits_saved},
+    job::{Job, Need, fits_saved},
     port::{Delivery, Playhead, Port},
     source::{PatternSource, Readiness, Status, Wanted},
 };
@@ -150,20 +150,24 @@ impl Instance {
     }
 
     /// How urgent its next inference is; smaller is sooner. `None` when nothing is missing.
-    fn urgency(&self, playhead: Playhead, now: Instant) -> Option<(u8, u32, u64)> {
+    fn urgency(&self, playhead: Playhead, now: Instant) -> Option<(u8, Need, u64)> {
         if self.rest_until.is_some_and(|until| now < until) {
             return None;
         }
-        let distance = match (&self.fresh, &self.job) {
+        let need = match (&self.fresh, &self.job) {
             // Only the model is to be loaded: the project's pattern plays.
-            (Some(wanted), _) if self.plays(wanted.key) => u32::MAX,
-            (Some(_), _) => 0,
-            (None, Some(job)) => job.next(playhead)?.1,
+            (Some(wanted), _) if self.plays(wanted.key) => Need::In(u32::MAX),
+            (Some(_), _) => Need::In(0),
+            (None, Some(job)) => job.next(playhead, job.is_settled())?.1,
             (None, None) => return None,
         };
-        // An offline render may be waiting inside `process`.
-        let class = if playhead.offline { 0 } else { u8::from(!playhead.playing) + 1 };
-        Some((class, distance, self.served))
+        let class = match need {
+            Need::Reserve => 3,
+            // An offline render may be waiting inside `process`.
+            Need::In(_) if playhead.offline => 0,
+            Need::In(_) => u8::from(!playhead.playing) + 1,
+        };
+        Some((class, need, self.served))
     }
 }
 
@@ -344,7 +348,7 @@ fn advance(instance: &mut Instance, models: &mut HashMap<String, Loaded>, provid
         instance.fresh = instance.job.take().map(|job| job.wanted);
         return Ok(());
     };
-    let Some((unit, _)) = job.next(playhead) else { return Ok(()) };
+    let Some((unit, _)) = job.next(playhead, job.is_settled()) else { return Ok(()) };
     let start = Instant::now();
     let stepped = job.step(unit, loaded.generator.as_mut());
     match stepped {

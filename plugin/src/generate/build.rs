@@ -20,7 +20,9 @@ pub const MAX_BUILD_BARS: u32 = 4 * MAX_PATTERN_BARS;
 ///
 /// Bars come in chains of [`Manifest::chain_bars`], counted from bar 0: each starts from the primer, and within it every phrase
 /// sees the greedy decoding of the bars before it. So any bar is reached by at most one chain's inferences, and what it holds
-/// does not depend on which bars are asked for.
+/// does not depend on which bars are asked for. Where the model wants a lead-in, the first phrase of a chain follows others that were
+/// written over the same bars (the same chords, the same that is given), with noise of their own, and are not kept. No retake touches
+/// them.
 ///
 /// A phrase is written in passes: first whatever is not given, then, retake after retake, the cells that it names, to go with all
 /// others as they stand. In each pass a phrase sees the bars before as that pass left them. So the passes can run phrase by phrase,
@@ -45,6 +47,10 @@ pub struct Builder {
     layers: Vec<(usize, GivenCells)>,
     /// Bars before a phrase that have a say in it.
     n_history: u32,
+    /// Phrases before the first of a chain that are not kept.
+    n_lead_in: u32,
+    /// Those of the current chain that are still to come, with the one in the making.
+    lead_in_left: u32,
     first_bar: u32,
     n_bars: u32,
     phrase_bars: u32,
@@ -109,6 +115,8 @@ impl Builder {
             passes,
             layers,
             n_history,
+            n_lead_in: manifest.lead_in,
+            lead_in_left: 0,
             first_bar,
             n_bars,
             phrase_bars: manifest.n_bars.max(1),
@@ -123,7 +131,7 @@ impl Builder {
             phrase: Phrase::default(),
             first_side: Phrase::default(),
         };
-        builder.begin_phrase();
+        builder.begin_chain();
         builder.pass_on();
         Ok(builder)
     }
@@ -165,7 +173,7 @@ impl Builder {
             self.best = Some((cost, phrase));
         }
         self.next_candidate += 1;
-        if self.next_candidate >= self.spec.candidates {
+        if self.next_candidate >= self.spec.candidates || self.lead_in_left > 0 {
             self.n_rejected += self.next_candidate - 1;
             self.next_candidate = 0;
             self.phrase = self.best.take().map(|(_, phrase)| phrase).unwrap_or_default();
@@ -196,6 +204,9 @@ impl Builder {
     /// The tracks that the next pass writes in each bar of the phrase.
     fn written(&self) -> Vec<u16> {
         let Some(pass) = self.passes.get(self.next_pass) else { return Vec::new() };
+        if self.lead_in_left > 0 && self.next_pass >= self.sides.len() {
+            return Vec::new();
+        }
         self.bars().map(|bar| pass.tracks_in(bar) & all_tracks(&self.layout) & !self.given_tracks(bar)).collect()
     }
 
@@ -231,13 +242,19 @@ impl Builder {
         };
         let mut takes = self.phrase.takes.clone();
         let next_take = self.next_take();
+        let n_before = u32::try_from(before.len() / n_bar_cells).unwrap_or(0);
+        // After a lead-in, which lies over the first phrase's own bars, the bars before are that phrase's.
+        let is_first = self.next_bar.is_multiple_of(self.chain_bars);
+        let end_of_before = if is_first { self.next_bar + self.phrase_bars } else { self.next_bar };
         self.each_written(written, |idx, _, _| takes.get_mut(idx).into_iter().for_each(|take| *take = next_take));
         let view = View {
             bar: self.next_bar,
+            before: end_of_before.wrapping_sub(n_before),
+            lead_in: self.lead_in_left,
             take: if from_nothing { next_take } else { self.phrase.shared_take },
             takes: &takes,
             previous: &previous,
-            n_before: u32::try_from(before.len() / n_bar_cells).unwrap_or(0),
+            n_before,
             cells: &cells,
             known: &known,
         };
@@ -287,11 +304,15 @@ impl Builder {
         phrase
     }
 
-    /// A phrase with nothing in it but what is given, at the start of its chain without a history.
+    /// The first phrase of a chain, or of its lead-in: without a history.
+    fn begin_chain(&mut self) {
+        self.histories.iter_mut().for_each(Vec::clear);
+        self.lead_in_left = self.n_lead_in;
+        self.begin_phrase();
+    }
+
+    /// A phrase with nothing in it but what is given.
     fn begin_phrase(&mut self) {
-        if self.next_bar.is_multiple_of(self.chain_bars) {
-            self.histories.iter_mut().for_each(Vec::clear);
-        }
         self.next_pass = 0;
         self.write_from_nothing();
     }
@@ -366,7 +387,10 @@ impl Builder {
     /// Goes on to the next pass that writes something, over the ends of phrases, which become ready.
     fn pass_on(&mut self) {
         while !self.is_done() {
-            if self.next_pass == self.passes.len() {
+            if self.next_pass == self.passes.len() && self.lead_in_left > 0 {
+                self.lead_in_left -= 1;
+                self.begin_phrase();
+            } else if self.next_pass == self.passes.len() {
                 let wanted = self.first_bar..self.first_bar + self.n_bars;
                 for (bar, cells) in self.bars().zip(self.phrase.logits.chunks_exact(self.n_bar_cells())) {
                     if wanted.contains(&bar) {
@@ -374,7 +398,11 @@ impl Builder {
                     }
                 }
                 self.next_bar = self.bars().end;
-                self.begin_phrase();
+                if self.next_bar.is_multiple_of(self.chain_bars) {
+                    self.begin_chain();
+                } else {
+                    self.begin_phrase();
+                }
             } else if self.written().iter().any(|tracks| *tracks != 0) {
                 return;
             } else {
@@ -703,6 +731,62 @@ pub(crate) mod tests {
         parts(&build(&mut Fake::new(small_band()), spec, 0, n_bars, |_| ()).unwrap())
     }
 
+    /// A band that plays each chain's first phrase twice before it is heard.
+    fn led_band() -> Fake {
+        Fake::new(Manifest { lead_in: 2, ..small_band() })
+    }
+
+    #[test]
+    fn a_chain_goes_on_from_a_lead_in_that_nobody_hears() {
+        let (mut fake, spec) = (led_band(), ask());
+        let manifest = fake.manifest.clone();
+        let whole = build(&mut fake, &spec, 0, 13, |_| ()).unwrap();
+        assert_eq!(fake.n_calls, (2 + 3) + (2 + 3) + (2 + 1));
+        let part = build(&mut fake, &spec, 7, 4, |_| ()).unwrap();
+        assert_eq!(bars(&part), bars(&whole)[7..11]);
+        // By hand: the phrase from bar 6 twice, each time with noise of its own and after the one before, then to be heard.
+        let n_bar = 4 * 14;
+        let mut before = Vec::new();
+        for lead_in in [2, 1, 0] {
+            let view = View {
+                bar: 6,
+                before: 7,
+                lead_in,
+                take: spec.take,
+                n_before: u32::from(!before.is_empty()),
+                cells: &[&before[..], &vec![0; 2 * n_bar]].concat(),
+                known: &[0, 0],
+                ..View::default()
+            };
+            let logits = fake.generate(&phrase_input(&manifest, &spec, &view)).unwrap();
+            let roll = LogitRoll::from_logits(manifest.layout(), 2, &logits).unwrap();
+            if lead_in == 0 {
+                assert_eq!(roll.cells()[..], whole.roll.cells()[6 * n_bar..8 * n_bar]);
+            }
+            before = greedy(&manifest.layout(), &roll.cells()[n_bar..]);
+        }
+    }
+
+    #[test]
+    fn what_is_given_leads_in_and_no_retake_does() {
+        // Where everything is given there is nothing to write.
+        let notes: Vec<Note> = (0..6).map(|bar| note(bar * 480, 240, 31)).collect();
+        let given = |tracks: &[(usize, &[Note])]| Given::from_notes(&small_band().layout(), tracks, 6).0;
+        let mut fake = led_band();
+        let all = PatternSpec { given: given(&[(0, &[]), (1, &notes), (2, &[])]), ..ask() };
+        build(&mut fake, &all, 0, 6, |_| ()).unwrap();
+        assert_eq!(fake.n_calls, 0);
+        // The first phrase hears of another given one in the lead-in too, and stays itself.
+        let spec = PatternSpec { given: given(&[(1, &notes)]), ..ask() };
+        let whole = build(&mut fake, &spec, 0, 6, |_| ()).unwrap();
+        assert_eq!(fake.n_calls, 2 + 3);
+        let again = PatternSpec { takes: vec![track(0b1, Retake::ALL_BARS, 9)], ..spec };
+        let retaken = build(&mut fake, &again, 0, 6, |_| ()).unwrap();
+        assert_eq!(fake.n_calls, 5 + 2 + 3 + 3, "the lead-in is not written anew");
+        assert_ne!(parts(&retaken)[0], parts(&whole)[0]);
+        assert_eq!(parts(&retaken)[1..], parts(&whole)[1..]);
+    }
+
     #[test]
     fn phrases_see_the_bars_before_within_their_chain() {
         let constant = PatternSpec { progression: "C".parse().unwrap(), variation: 0.0, ..ask() };
@@ -768,6 +852,8 @@ pub(crate) mod tests {
                 let cells = greedy(&layout, &stands[(from - n_before as usize) * n_bar..to * n_bar]);
                 let view = View {
                     bar: phrase * 2,
+                    before: phrase * 2 - n_before,
+                    lead_in: 0,
                     take: spec.take,
                     takes: &takes[from * 3..to * 3],
                     n_before,

@@ -20,6 +20,10 @@ const N_TRIADS: usize = 24;
 pub struct View<'a> {
     /// First bar of the phrase.
     pub bar: u32,
+    /// First of the bars before it: where that is not the place before, as after a lead-in.
+    pub before: u32,
+    /// The lead-in that it belongs to, from 1; 0 for what is heard.
+    pub lead_in: u32,
     /// Take of what the whole phrase shares.
     pub take: u32,
     /// Take of each track in each bar, `(n_bars, n_tracks)`; what is missing has the take of the whole.
@@ -48,7 +52,7 @@ fn latents(manifest: &Manifest, spec: &PatternSpec, view: &View<'_>) -> Vec<Vec<
                 let n_values = u32::try_from(latent.shape.iter().product::<usize>()).unwrap_or(0);
                 let take = if latent.scope == Scope::Bar { view.take } else { written_take(manifest, view, None) };
                 let place = |index| Address { take, track: idx, bar: view.bar, index, ..Address::default() };
-                (0..n_values).map(|index| value(latent.distribution, spec, place(index))).collect()
+                (0..n_values).map(|index| value(latent.distribution, spec, view, place(index))).collect()
             }
             Scope::Track => of_tracks(manifest, spec, view, idx, latent),
             Scope::TrackBar => of_tracks_and_bars(manifest, spec, view, idx, latent),
@@ -72,7 +76,7 @@ fn of_tracks(manifest: &Manifest, spec: &PatternSpec, view: &View<'_>, idx: u16,
         let take = written_take(manifest, view, Some(track_idx));
         let at = Address { take, track, bar: view.bar, ..Address::default() };
         let first = u32::from(idx) << 20;
-        (first..first + n_values).map(move |index| value(latent.distribution, spec, Address { index, ..at }))
+        (first..first + n_values).map(move |index| value(latent.distribution, spec, view, Address { index, ..at }))
     };
     (0_u16..).zip(0..manifest.tracks.len()).flat_map(of_track).collect()
 }
@@ -88,7 +92,9 @@ fn of_tracks_and_bars(manifest: &Manifest, spec: &PatternSpec, view: &View<'_>, 
                 let at = Address { take, track, bar: view.bar.wrapping_add(offset), step, ..Address::default() };
                 // Above the indices of other latents: none has that many values.
                 let first = u32::from(idx) << 20;
-                values.extend((first..first + n_values).map(|index| value(latent.distribution, spec, Address { index, ..at })));
+                values.extend(
+                    (first..first + n_values).map(|index| value(latent.distribution, spec, view, Address { index, ..at })),
+                );
             }
         }
     }
@@ -96,8 +102,12 @@ fn of_tracks_and_bars(manifest: &Manifest, spec: &PatternSpec, view: &View<'_>, 
 }
 
 /// The value of a place, whose seed is the pattern's.
-fn value(distribution: Distribution, spec: &PatternSpec, at: Address) -> f32 {
-    let of_seed = |seed| Address { seed, ..at }.normal(Purpose::Latent);
+fn value(distribution: Distribution, spec: &PatternSpec, view: &View<'_>, at: Address) -> f32 {
+    let of_seed = |seed| match view.lead_in {
+        0 => Address { seed, ..at }.normal(Purpose::Latent),
+        // No latent has so many values.
+        nth => Address { seed, index: at.index | nth << 28, ..at }.normal(Purpose::LeadIn),
+    };
     let own = of_seed(spec.seed);
     let normal = spec.morph.map_or(own, |morph| {
         let (of_own, of_other) = morph.weights();
@@ -116,9 +126,10 @@ fn conditions(manifest: &Manifest, spec: &PatternSpec, view: &View<'_>) -> Vec<V
     let n_missing = manifest.context_bars.saturating_sub(view.n_before);
     let encode = |encoding: Encoding| match encoding {
         Encoding::Triads => (0..manifest.window_bars())
-            .flat_map(|idx| {
-                let bar = view.bar.wrapping_sub(manifest.context_bars).wrapping_add(idx);
-                if idx < n_missing { [None, None] } else { spec.progression.at(bar) }
+            .flat_map(|idx| match (idx.checked_sub(n_missing), idx.checked_sub(manifest.context_bars)) {
+                (None, _) => [None, None],
+                (Some(idx), None) => spec.progression.at(view.before.wrapping_add(idx)),
+                (_, Some(idx)) => spec.progression.at(view.bar.wrapping_add(idx)),
             })
             .flat_map(|chord| one_hot(chord.map(|c| c.triad().index()), N_TRIADS))
             .collect(),
@@ -361,7 +372,7 @@ mod tests {
         let manifest = small_band();
         // One bar before and two of the phrase, 4 steps of 14 cells each; every cell on, so that only the masks make zeros.
         let cells = [1; 3 * 4 * 14];
-        let view = View { bar: 5, n_before: 1, cells: &cells, known: &[0b101, 0b010], ..View::default() };
+        let view = View { bar: 5, before: 4, n_before: 1, cells: &cells, known: &[0b101, 0b010], ..View::default() };
         let input = conditions(&manifest, &spec(), &view);
         let chords: Vec<usize> = (0..6 * 24).filter(|i| input[0][*i] == 1.0).collect();
         // Bars 4, 5, 6 of a progression of three bars: Dm Bb7, N.C. E, C.

@@ -21,6 +21,8 @@ const MAX_PHRASE_BARS: u32 = 32;
 const MAX_CHAIN_BARS: u32 = 32;
 /// Most bars before the phrase that a network sees.
 const MAX_CONTEXT_BARS: u32 = 32;
+/// Most phrases before a chain that nobody hears: each costs an inference.
+const MAX_LEAD_IN: u32 = 4;
 /// Most steps per bar.
 const MAX_STEPS: u8 = 64;
 /// Most numbers of one latent.
@@ -48,6 +50,10 @@ pub struct Manifest {
     /// Bars before the phrase that the network sees, beside the phrase's own.
     #[serde(default)]
     pub context_bars: u32,
+    /// Phrases that are written before a chain's first, over the same bars, and not kept: a network that knows songs from their middle
+    /// begins poorly where nothing was before.
+    #[serde(default)]
+    pub lead_in: u32,
     /// Steps per bar.
     pub n_steps: u8,
     /// Steps per beat.
@@ -245,6 +251,10 @@ impl Manifest {
         })?;
         require(self.context_bars <= MAX_CONTEXT_BARS, "context_bars", || {
             format!("{} is more than {MAX_CONTEXT_BARS}", self.context_bars)
+        })?;
+        require(self.lead_in <= MAX_LEAD_IN, "lead_in", || format!("{} is more than {MAX_LEAD_IN}", self.lead_in))?;
+        require(self.lead_in == 0 || (1..=self.n_bars).contains(&self.context_bars), "lead_in", || {
+            format!("what goes on from it sees {} bars before, not 1 to {}", self.context_bars, self.n_bars)
         })?;
         require((1..=MAX_STEPS).contains(&self.n_steps), "n_steps", || format!("{} is outside 1 to {MAX_STEPS}", self.n_steps))?;
         self.check_tensors()?;
@@ -454,6 +464,9 @@ pub(crate) mod tests {
         for (from, to, field) in [
             ("\"context_bars\": 1", "\"context_bars\": 33", "context_bars"),
             ("\"context_bars\": 1", "\"context_bars\": 2", "conditions.shape"),
+            ("\"context_bars\": 1", "\"context_bars\": 1, \"lead_in\": 5", "lead_in"),
+            ("\"context_bars\": 1", "\"context_bars\": 3, \"lead_in\": 1", "lead_in"),
+            ("\"context_bars\": 1", "\"lead_in\": 1", "lead_in"),
             ("[1, 3, 2, 4, 2]", "[1, 3, 4, 2, 2]", "latents.shape"),
             ("[1, 3, 2, 4, 2]", "[1, 48]", "latents.shape"),
             ("\"track_bar\"", "\"track\"", "latents.shape"),

@@ -21,6 +21,8 @@ pub enum Purpose {
     HumanizeVelocity = 4,
     /// In which order tracks go from seed to seed.
     Morph = 5,
+    /// Input of the network for what is written before a chain and not heard.
+    LeadIn = 6,
 }
 
 /// A place in the music. What is random there is a function of this and of nothing else.

@@ -2,6 +2,7 @@
 
 use super::note::Pitch;
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 /// Logit per unit of a stored cell: one step of the int8 is 1/16 logit, so that ±8 fits.
 pub const LOGIT_SCALE: f32 = 1.0 / 16.0;
@@ -73,11 +74,13 @@ impl RollLayout {
 /// `(n_tracks, n_bars, n_steps, n_pitches, n_states)` would give every track the widest track's cells; this keeps all that one
 /// step needs together, and tracks of different kinds beside each other.
 /// **Units** 1/16 logit.
+///
+/// Clones share the cells: a pattern that plays, is shown and is kept lies in memory once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogitRoll {
     layout: RollLayout,
     n_bars: usize,
-    cells: Box<[i8]>,
+    cells: Arc<[i8]>,
 }
 
 /// A logit roll that could not be made.
@@ -121,7 +124,7 @@ impl LogitRoll {
     ///
     /// # Errors
     /// [`RollError::Shape`] when the length does not fit.
-    pub fn from_cells(layout: RollLayout, n_bars: usize, cells: Box<[i8]>) -> Result<Self, RollError> {
+    pub fn from_cells(layout: RollLayout, n_bars: usize, cells: Arc<[i8]>) -> Result<Self, RollError> {
         let (n_steps, n_cells) = (usize::from(layout.n_steps), layout.n_cells());
         if cells.len() != n_bars * n_steps * n_cells {
             return Err(RollError::Shape { got: cells.len(), n_bars, n_steps, n_cells });
@@ -144,6 +147,12 @@ impl LogitRoll {
     /// All cells, row-major `(n_bars, n_steps, n_cells)`.
     #[must_use]
     pub fn cells(&self) -> &[i8] {
+        &self.cells
+    }
+
+    /// The same, to keep a part of it without a copy.
+    #[must_use]
+    pub fn shared_cells(&self) -> &Arc<[i8]> {
         &self.cells
     }
 
