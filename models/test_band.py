@@ -249,6 +249,48 @@ def test_masks_to_learn_from_are_those_of_use(trained):
     assert 0.2 < np.mean(shares) < 0.7
 
 
+def test_a_lead_in_has_the_chords_of_the_phrase_after_it():
+    band_phrases, evaluate_band = pytest.importorskip("band_phrases"), pytest.importorskip("evaluate_band")
+    model = evaluate_band.Model.__new__(evaluate_band.Model)
+    model.layout, seen = band_phrases.BAND_LAYOUT, []
+    n_cells = sum(band_phrases.n_cells_of(model.layout))
+
+    def write(triads, cells, known, seed, label):
+        seen.append((triads.copy(), cells.copy(), known.copy()))
+        logits = np.full((2, 4, 16, n_cells), -4, np.float32)
+        logits[:, :, :, len(seen)] = 4
+        return logits
+
+    model.write = write
+    triads, cells, known = np.ones((2, 16, 24)), np.zeros((2, 8, 16, n_cells)), np.zeros((2, 5, 8))
+    triads[:, 8:] = 3
+    known[:, BASS, 4:] = 1
+    for model.lead_in in (0, 2):
+        seen.clear()
+        led = model.led(triads, cells, known, 1, "")
+        assert len(seen) == model.lead_in
+        for n_before, (of_triads, of_cells, of_known) in enumerate([*seen, led]):
+            assert (of_triads[:, 8:] == 3).all() and (of_triads[:, :8] == (3 if n_before else 0)).all()
+            assert (of_known[:, :, :4] == bool(n_before)).all() and (of_known[:, :, 4:] == known[:, :, 4:]).all()
+            assert (of_cells[:, :4, :, n_before] == bool(n_before)).all() and not of_cells[:, 4:].any()
+
+
+def test_a_graph_stays_when_only_the_words_of_a_release_change(tmp_path):
+    onnx, export_band = pytest.importorskip("onnx"), pytest.importorskip("export_band")
+    released = HERE / "released" / "band.onnx"
+    config = (HERE / "configs" / "release-band.toml").read_text()
+    (tmp_path / "release.toml").write_text(config.replace('id = "band"', 'id = "other"').replace("lead_in = 1", "lead_in = 2"))
+    command = [sys.executable, HERE / "export_band.py", "--release", tmp_path / "release.toml", "--graph", released, "--output"]
+    subprocess.run([*command, tmp_path / "other.onnx"], check=True)
+    before, after = export_band.manifest_in(released), export_band.manifest_in(tmp_path / "other.onnx")
+    assert (after["id"], after["lead_in"], after["training"]["release"]["lead_in"]) == ("other", 2, 2)
+    assert after["calibration"] == before["calibration"]
+    assert onnx.load(tmp_path / "other.onnx").graph == onnx.load(released).graph
+    (tmp_path / "release.toml").write_text(config.replace("least_pitch = 0.05", "least_pitch = 0.1"))
+    run = subprocess.run([*command, tmp_path / "no.onnx"], capture_output=True, text=True)
+    assert run.returncode != 0 and "least_pitch" in run.stderr and not (tmp_path / "no.onnx").exists()
+
+
 def test_training_runs_alone_and_under_torchrun(data, tmp_path):
     pytest.importorskip("torch")
     config = tmp_path / "tiny.toml"

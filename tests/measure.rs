@@ -34,8 +34,10 @@ const IDLE: Duration = Duration::from_secs(10);
 /// The editor's size where its frames are measured.
 #[cfg(target_os = "linux")]
 const WINDOW: (u16, u16) = (1600, 1000);
-/// Bars to jump to, in this order: none is in the window of another.
-const COLD_BARS: [u64; 12] = [400, 100, 905, 250, 777, 33, 1501, 610, 1203, 181, 850, 1999];
+/// Bars to jump to, in this order, none in the window of another: in an endless pattern's reserve and beyond it.
+const COLD_BARS: [[u64; 6]; 2] = [[100, 250, 33, 181, 64, 217], [400, 905, 777, 1501, 610, 1999]];
+/// An endless pattern's reserve is made by then, with every other instance idle.
+const RESERVE: Duration = Duration::from_secs(20);
 
 fn main() -> ExitCode {
     match run() {
@@ -100,8 +102,8 @@ fn run() -> Result<()> {
     if screen.is_some() {
         drawn(&file, &model)?;
     }
-    for (length, shown) in [("32", 0), ("endless", 300), ("endless", 0)] {
-        cold(&mut hosts[0], &setup(1), length, Duration::from_millis(shown))?;
+    for (length, idle, shown) in [("32", Duration::ZERO, 0), ("endless", RESERVE, 0), ("endless", RESERVE, 300)] {
+        cold(&mut hosts[0], &setup(1), length, idle, Duration::from_millis(shown))?;
     }
     together(&mut hosts, &model)
 }
@@ -156,36 +158,39 @@ fn drawn(file: &ClapFile, model: &str) -> Result<()> {
 }
 
 /// What each jump costs: from play at a bar where the instance never was to its first note, beyond where that note is written.
-/// `shown` is for how long the host stands there before it plays.
-fn cold(host: &mut ClapHost, setup: &Setup, length: &str, shown: Duration) -> Result<()> {
+/// The instance is left alone for as long as `idle` before the first; `shown` is for how long the host stands at a place before it plays.
+fn cold(host: &mut ClapHost, setup: &Setup, length: &str, idle: Duration, shown: Duration) -> Result<()> {
     Setup { length, ..setup.clone() }.load(host);
-    let mut waits = Vec::new();
-    for bar in COLD_BARS {
-        let start = (bar * BAR) as i64;
-        stop_at(host, start, shown)?;
-        let played = in_real_time(std::slice::from_mut(host), start, 2 * BAR, |_, _| ())?.remove(0);
-        host.set_offline(true);
-        let written = roll(host, &Song::default(), start, 2 * BAR, &[BLOCK]);
-        host.set_offline(false);
-        let first = |events: &[NoteEvent]| events.iter().find(|e| e.kind != Kind::Off).map(|e| e.at);
-        let wanted = first(&written).with_context(|| format!("nothing is written in bar {bar}"))?;
-        let heard = first(&played).with_context(|| format!("nothing was heard from bar {bar}"))?;
-        waits.push(Duration::from_secs_f64((heard as f64 - wanted as f64).max(0.0) / RATE));
+    stop_at(host, 0, idle)?;
+    for (bars, of) in COLD_BARS.iter().zip(["within the first 256 bars", "beyond them"]) {
+        let mut waits = Vec::new();
+        for bar in bars {
+            let start = (bar * BAR) as i64;
+            stop_at(host, start, shown)?;
+            let played = in_real_time(std::slice::from_mut(host), start, 2 * BAR, |_, _| ())?.remove(0);
+            host.set_offline(true);
+            let written = roll(host, &Song::default(), start, 2 * BAR, &[BLOCK]);
+            host.set_offline(false);
+            let first = |events: &[NoteEvent]| events.iter().find(|e| e.kind != Kind::Off).map(|e| e.at);
+            let wanted = first(&written).with_context(|| format!("nothing is written in bar {bar}"))?;
+            let heard = first(&played).with_context(|| format!("nothing was heard from bar {bar}"))?;
+            waits.push(Duration::from_secs_f64((heard as f64 - wanted as f64).max(0.0) / RATE));
+        }
+        waits.sort_unstable();
+        let n_on_time = waits.iter().filter(|wait| wait.is_zero()).count();
+        println!(
+            "cold       {length} bars, {of}, {shown:?} after the host shows the place: the first note is heard {n_on_time} of {} times; else late by {:.0?} (median) to {:.0?}",
+            waits.len(),
+            waits.get((n_on_time + waits.len()) / 2).copied().unwrap_or_default(),
+            waits.last().copied().unwrap_or_default(),
+        );
     }
-    waits.sort_unstable();
-    let n_on_time = waits.iter().filter(|wait| wait.is_zero()).count();
-    println!(
-        "cold       {length} bars, {shown:?} after the host shows the place: the first note is heard {n_on_time} of {} times; else late by {:.0?} (median) to {:.0?}",
-        waits.len(),
-        waits.get((n_on_time + waits.len()) / 2).copied().unwrap_or_default(),
-        waits.last().copied().unwrap_or_default(),
-    );
     Ok(())
 }
 
 /// All at once, endless, in real time, against what each writes.
 fn together(hosts: &mut [ClapHost], model: &str) -> Result<()> {
-    let n = hosts.len();
+    let (n, memory) = (hosts.len(), Memory::now());
     for (seed, host) in (1..).zip(hosts.iter_mut()) {
         Setup { seed, model, length: "endless", ..Setup::default() }.load(host);
     }
@@ -204,6 +209,12 @@ fn together(hosts: &mut [ClapHost], model: &str) -> Result<()> {
         n_written += written.len();
         n_missing += written.difference(&played).count();
         n_other += played.difference(&written).count();
+    }
+    if let (Some(before), Some(now)) = (memory, Memory::now()) {
+        println!(
+            "memory     {n} instances that played endless patterns: {:.2} MB each more than before",
+            (now.own - before.own) / n as f64
+        );
     }
     let load = load.map_or_else(String::new, |load| format!("; {:.1} % of a core", 100.0 * load));
     println!(
