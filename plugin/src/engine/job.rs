@@ -64,6 +64,8 @@ pub(super) struct Job {
     pub wanted: Wanted,
     /// The specification as the model can take it: without a primer that fits another model.
     spec: PatternSpec,
+    /// The pattern that was there before.
+    before: Option<Arc<Pattern>>,
     model: ModelId,
     layout: RollLayout,
     temperature_factor: f32,
@@ -86,6 +88,7 @@ impl Job {
         let manifest = generator.manifest();
         let mut job = Self {
             spec,
+            before: None,
             model: ModelId { id: manifest.id.clone(), sha256: generator.sha256().into() },
             layout: manifest.layout(),
             temperature_factor: manifest.calibration.temperature,
@@ -124,15 +127,19 @@ impl Job {
         self.n_bar_cells() * usize::try_from(self.unit_bars).unwrap_or(1)
     }
 
-    /// What was just locked or edited by hand is there without the network, if all else is as in `before`, a whole pattern.
-    pub fn relocking(mut self, before: &Pattern) -> Self {
+    /// What `before` holds of what is wanted is not made again: all of it where something was just locked or edited by hand and all else
+    /// is as it was, and whatever a new retake goes on from.
+    pub fn going_on(mut self, before: &Arc<Pattern>) -> Self {
         // Where something wished for was left out, what is wished for is not what is made.
-        if before.model != self.model || self.spec != self.wanted.spec || self.n_bars().is_none() {
+        if before.model != self.model || self.spec != self.wanted.spec {
             return self;
         }
-        if let Some(pattern) = relocked(before, &self.spec) {
+        if self.n_bars().is_some()
+            && let Some(pattern) = relocked(before, &self.spec)
+        {
             self.units = Unit::all(pattern.roll.shared_cells(), self.n_unit_cells(), 0).collect();
         }
+        self.before = Some(Arc::clone(before)).filter(|before| self.spec.takes.len() > before.spec.takes.len());
         self
     }
 
@@ -191,7 +198,11 @@ impl Job {
             _ => {
                 let first = unit.saturating_mul(self.unit_bars);
                 let n = self.n_bars().map_or(self.unit_bars, |n| self.unit_bars.min(n.saturating_sub(first)));
-                Builder::new(generator, &self.spec, first, n)?
+                let builder = Builder::new(generator, &self.spec, first, n)?;
+                match &self.before {
+                    Some(before) => builder.going_on(generator.manifest(), before),
+                    None => builder,
+                }
             }
         };
         builder.step(generator)?;
@@ -261,6 +272,9 @@ impl Job {
         let first_bar = units.start * self.unit_bars;
         let n_bars = self.n_bars().unwrap_or((units.end - units.start) * self.unit_bars);
         self.delivered = units;
+        if self.reserve().all(|unit| self.units.contains_key(&unit)) {
+            self.before = None;
+        }
         self.pattern(first_bar, n_bars, cells)
     }
 

@@ -6,14 +6,14 @@ use crate::{
         Generator, Given, Lock, Manifest, ModelError, ModelId, Pattern, PatternSpec, Retake, Span, build as build_pattern,
         build::tests::{Fake, spec},
         generator::{Backend, GenerateError, PhraseInput},
-        manifest::tests::tiny,
+        manifest::tests::{small_band, tiny},
     },
     music::{note::tests::note, time::Ticks},
 };
 use std::{sync::atomic::AtomicUsize, time::Instant};
 
 /// Models: `tiny`, the default; `other`, of another id; `broken` fails at its third bar; `panics` panics there. `lost` fails after
-/// twenty bars, `flaky` panics there, but not when they are loaded anew.
+/// twenty bars, `flaky` panics there, but not when they are loaded anew. `band` writes several tracks around what is given.
 #[derive(Default)]
 struct Provider {
     n_loads: Arc<AtomicUsize>,
@@ -50,11 +50,11 @@ impl ModelProvider for Provider {
 
     fn load(&mut self, model: &str) -> Result<Box<dyn Generator>, ModelError> {
         let is_first = self.n_loads.fetch_add(1, Ordering::SeqCst) == 0;
-        let mut manifest = tiny();
+        let mut manifest = if model == "band" { small_band() } else { tiny() };
         manifest.id = model.into();
         let mut model = Model { fake: Fake::new(manifest), panics_at: None, n_runs: Arc::clone(&self.n_runs) };
         match model.fake.manifest.id.as_str() {
-            "tiny" | "other" => (),
+            "tiny" | "other" | "band" => (),
             "broken" => model.fake.fails_at = Some(2),
             "panics" => model.panics_at = Some(2),
             "lost" => model.fake.fails_at = is_first.then_some(20),
@@ -174,6 +174,37 @@ fn what_is_locked_or_edited_is_there_without_an_inference() {
     let next = await_delivery(&port).pattern;
     assert_eq!(next, Pattern { key, ..expected("tiny", &PatternSpec { locks: vec![lock(0b100)], ..spec() }, 0, 8) });
     assert!(n_runs.load(Ordering::SeqCst) > before);
+}
+
+#[test]
+fn a_retake_is_written_over_what_is_there() {
+    let provider = Provider::default();
+    let n_runs = Arc::clone(&provider.n_runs);
+    let engine = Engine::start(Box::new(provider));
+    let band = Manifest { id: "band".into(), ..small_band() };
+    // One chain, or, without end, those that are ready and more.
+    for (span, n_phrases) in [(Span::Bars(6), 3), (Span::Endless, 9)] {
+        let mut wanted = PatternSpec { primer: vec![], span, ..spec() };
+        let (port, hand) = (Arc::new(Port::new()), Hand::new(wanted.clone()));
+        hand.change(|w| (w.model, w.spec) = ("band".into(), wanted.clone()));
+        let registration = engine.register(Arc::clone(&port), Box::new(hand.clone()));
+        for take in 1..5 {
+            await_status(&registration, |s| {
+                s.readiness == Readiness::Ready && s.pattern.as_ref().is_some_and(|p| n_bars(p) >= 2 * n_phrases)
+            });
+            while port.incoming.pop().is_some() {}
+            let before = n_runs.load(Ordering::SeqCst);
+            wanted.takes.push(Retake { tracks: 0b10, bars: Retake::ALL_BARS, take });
+            let key = hand.change(|w| w.spec.takes.clone_from(&wanted.takes));
+            let mut delivered = await_delivery(&port).pattern;
+            while n_bars(&delivered) < 2 * n_phrases {
+                delivered = await_delivery(&port).pattern;
+            }
+            let whole = build_pattern(&mut Fake::new(band.clone()), &wanted, 0, 2 * n_phrases, |_| ()).unwrap();
+            assert_eq!((delivered.key, &delivered.roll), (key, &whole.roll), "{span:?}, take {take}");
+            assert_eq!(n_runs.load(Ordering::SeqCst) - before, n_phrases as usize, "{span:?}, take {take}");
+        }
+    }
 }
 
 #[test]

@@ -47,7 +47,7 @@ pub(super) struct Instance {
     model: String,
     pending: Option<Box<Delivery>>,
     last: Option<(Arc<Pattern>, Instant)>,
-    /// The last finite pattern that was there as a whole.
+    /// The last pattern that was there as a whole.
     whole: Option<Arc<Pattern>>,
     /// After a failure: not before then again.
     rest_until: Option<Instant>,
@@ -334,7 +334,7 @@ fn begin(instance: &mut Instance, wanted: Wanted, loaded: &Loaded, mut error: Op
     let is_endless = wanted.spec.span == crate::generate::Span::Endless;
     let job = (is_endless || !instance.plays(wanted.key)).then(|| Job::new(wanted, spec, generator));
     instance.job = job.map(|job| match &instance.whole {
-        Some(whole) => job.relocking(whole),
+        Some(whole) => job.going_on(whole),
         None => job,
     });
 }

@@ -45,6 +45,8 @@ pub struct Builder {
     passes: Vec<Retake>,
     /// What is given or locked, and the first pass that knows of it; beyond the last, none does.
     layers: Vec<(usize, GivenCells)>,
+    /// The first passes' work, if it is there, and how many they are.
+    stands: Option<(Pattern, usize)>,
     /// Bars before a phrase that have a say in it.
     n_history: u32,
     /// Phrases before the first of a chain that are not kept.
@@ -114,6 +116,7 @@ impl Builder {
             histories: vec![Vec::new(); passes.len()],
             passes,
             layers,
+            stands: None,
             n_history,
             n_lead_in: manifest.lead_in,
             lead_in_left: 0,
@@ -134,6 +137,36 @@ impl Builder {
         builder.begin_chain();
         builder.pass_on();
         Ok(builder)
+    }
+
+    /// Goes on from `before` where it is what the first passes of a new builder would make: only the retakes that were added since are
+    /// written, with the lead-in that they hear. What comes out is the same.
+    #[must_use]
+    pub fn going_on(mut self, manifest: &Manifest, before: &Pattern) -> Self {
+        let n_bars = u32::try_from(before.roll.n_bars()).unwrap_or(0);
+        let end = self.first_bar.saturating_add(self.n_bars).next_multiple_of(self.phrase_bars);
+        let has_bars = before.first_bar <= self.next_bar && end <= before.first_bar.saturating_add(n_bars);
+        let n_takes = before.spec.takes.len();
+        let is_earlier = self.spec.takes.len() > n_takes
+            && PatternSpec { takes: before.spec.takes.clone(), ..self.spec.clone() } == before.spec
+            && self.spec.takes.starts_with(&before.spec.takes)
+            && self.spec.locks.iter().all(|lock| lock.after <= n_takes);
+        // The tries that were kept are not known, nor what each of two seeds wrote.
+        let is_plain = self.spec.candidates <= 1 && self.sides.len() == 1;
+        if before.model != self.model || *before.roll.layout() != self.layout || !(has_bars && is_earlier && is_plain) {
+            return self;
+        }
+        // A retake of everything since then leaves nothing of it.
+        if let Ok((passes, n_done)) = passes(manifest, &before.spec, 1)
+            && n_done <= n_takes
+            && self.passes.starts_with(&passes)
+            && self.passes.len() > passes.len()
+        {
+            self.stands = Some((before.clone(), passes.len()));
+            self.begin_chain();
+            self.pass_on();
+        }
+        self
     }
 
     /// Bars ready, of those asked for.
@@ -203,16 +236,19 @@ impl Builder {
 
     /// The tracks that the next pass writes in each bar of the phrase.
     fn written(&self) -> Vec<u16> {
-        let Some(pass) = self.passes.get(self.next_pass) else { return Vec::new() };
-        if self.lead_in_left > 0 && self.next_pass >= self.sides.len() {
-            return Vec::new();
-        }
-        self.bars().map(|bar| pass.tracks_in(bar) & all_tracks(&self.layout) & !self.given_tracks(bar)).collect()
+        let is_retake = self.next_pass >= self.sides.len();
+        if is_retake && self.lead_in_left > 0 { Vec::new() } else { self.written_by(self.next_pass) }
     }
 
-    /// The tracks of a bar that the next pass finds given or locked.
-    fn given_tracks(&self, bar: u32) -> u16 {
-        let layers = self.layers.iter().filter(|(first_pass, _)| *first_pass <= self.next_pass);
+    /// The tracks that a pass writes in each bar of the phrase.
+    fn written_by(&self, pass: usize) -> Vec<u16> {
+        let Some(retake) = self.passes.get(pass) else { return Vec::new() };
+        self.bars().map(|bar| retake.tracks_in(bar) & all_tracks(&self.layout) & !self.given_tracks(pass, bar)).collect()
+    }
+
+    /// The tracks of a bar that a pass finds given or locked.
+    fn given_tracks(&self, pass: usize, bar: u32) -> u16 {
+        let layers = self.layers.iter().filter(|(first_pass, _)| *first_pass <= pass);
         layers.fold(0, |tracks, (_, cells)| tracks | cells.tracks(bar))
     }
 
@@ -236,7 +272,7 @@ impl Builder {
         };
         let from_nothing = self.next_pass < self.sides.len();
         let known: Vec<u16> = if from_nothing {
-            self.bars().map(|bar| self.given_tracks(bar)).collect()
+            self.bars().map(|bar| self.given_tracks(self.next_pass, bar)).collect()
         } else {
             written.iter().map(|tracks| !tracks).collect()
         };
@@ -307,14 +343,31 @@ impl Builder {
     /// The first phrase of a chain, or of its lead-in: without a history.
     fn begin_chain(&mut self) {
         self.histories.iter_mut().for_each(Vec::clear);
-        self.lead_in_left = self.n_lead_in;
+        // Where nothing of the first phrase is written, nothing follows a lead-in.
+        let n_standing = self.stands.as_ref().map_or(0, |(_, n_passes)| *n_passes);
+        let is_heard = (n_standing..self.passes.len()).any(|pass| self.written_by(pass).iter().any(|tracks| *tracks != 0));
+        self.lead_in_left = if is_heard { self.n_lead_in } else { 0 };
         self.begin_phrase();
     }
 
-    /// A phrase with nothing in it but what is given.
+    /// A phrase as it stands, or with nothing in it but what is given.
     fn begin_phrase(&mut self) {
         self.next_pass = 0;
         self.write_from_nothing();
+        let Some((before, n_passes)) = self.stands.take_if(|_| self.lead_in_left == 0) else { return };
+        let first = usize::try_from(self.next_bar.saturating_sub(before.first_bar)).unwrap_or(0) * self.n_bar_cells();
+        if let Some(logits) = before.roll.cells().get(first..first + self.phrase.logits.len()) {
+            self.phrase.logits = logits.to_vec();
+            self.phrase.on = greedy(&self.layout, logits);
+        }
+        for pass in 0..n_passes {
+            let (take, mut takes) =
+                (self.passes.get(pass).map_or(0, |retake| retake.take), std::mem::take(&mut self.phrase.takes));
+            self.each_written(&self.written_by(pass), |idx, _, _| takes.get_mut(idx).into_iter().for_each(|t| *t = take));
+            self.phrase.takes = takes;
+        }
+        self.next_pass = n_passes;
+        self.stands = Some((before, n_passes));
     }
 
     /// A phrase with nothing in it but what is given.
@@ -785,6 +838,78 @@ pub(crate) mod tests {
         assert_eq!(fake.n_calls, 5 + 2 + 3 + 3, "the lead-in is not written anew");
         assert_ne!(parts(&retaken)[0], parts(&whole)[0]);
         assert_eq!(parts(&retaken)[1..], parts(&whole)[1..]);
+    }
+
+    #[test]
+    fn a_retake_goes_on_from_the_pattern_before_it() {
+        let mut dice = Dice(700);
+        for round in 0..40 {
+            let manifest = if round % 2 == 0 { small_band() } else { Manifest { lead_in: 2, ..small_band() } };
+            let mut fake = Fake::new(manifest.clone());
+            let mut spec = PatternSpec { span: Span::Bars(12), ..ask() };
+            let mut before: Option<Pattern> = None;
+            for take in 3..9 {
+                let mut some = || (u16::try_from(1 + dice.below(6)).unwrap(), dice.below(1 << 12));
+                let (tracks, bars) = some();
+                if take % 3 == 0 {
+                    // What is locked between two retakes is in the pattern before the second.
+                    let (tracks, bars) = some();
+                    spec.locks.push(lock(spec.takes.len(), tracks, bars));
+                    before = before.map(|before| relocked(&before, &spec).unwrap());
+                }
+                spec.takes.push(track(tracks, if take == 5 { Retake::ALL_BARS } else { bars }, take));
+                let whole = build(&mut fake, &spec, 0, 12, |_| ()).unwrap();
+                if let Some(before) = &before {
+                    fake.n_calls = 0;
+                    let mut builder = Builder::new(&fake, &spec, 0, 12).unwrap().going_on(&manifest, before);
+                    while !builder.is_done() {
+                        builder.step(&mut fake).unwrap();
+                    }
+                    assert_eq!(builder.finish().unwrap(), whole, "round {round}, take {take}");
+                    // Six phrases in two chains, once.
+                    let most = 6 + 2 * manifest.lead_in as usize;
+                    assert!(fake.n_calls <= most, "round {round}, take {take}: {} inferences", fake.n_calls);
+                }
+                before = Some(whole);
+            }
+        }
+    }
+
+    #[test]
+    fn what_a_pattern_before_does_not_tell_is_written_again() {
+        let manifest = small_band();
+        let mut fake = Fake::new(manifest.clone());
+        let spec = PatternSpec { span: Span::Bars(6), takes: vec![track(0b1, Retake::ALL_BARS, 9)], ..ask() };
+        let before = build(&mut fake, &spec, 0, 6, |_| ()).unwrap();
+        let with = |takes: &[Retake]| PatternSpec { takes: [&spec.takes, takes].concat(), ..spec.clone() };
+        let next = with(&[track(0b10, 0b11, 10)]);
+        for (asked, n_calls) in [
+            (next.clone(), 1),
+            // Nothing is new; a retake less; another seed, other chords.
+            (spec.clone(), 6),
+            (PatternSpec { takes: vec![], ..spec.clone() }, 3),
+            (PatternSpec { seed: 32, ..next.clone() }, 7),
+            (PatternSpec { progression: "C".parse().unwrap(), ..next.clone() }, 7),
+            // Tries that were not kept; everything anew.
+            (PatternSpec { candidates: 2, ..next.clone() }, 14),
+            (with(&[track(Retake::ALL_TRACKS, Retake::ALL_BARS, 10)]), 3),
+            // Bars that were locked before a retake that was made.
+            (PatternSpec { locks: vec![lock(0, 0b100, 0b1)], ..next.clone() }, 7),
+        ] {
+            let whole = build(&mut fake, &asked, 0, 6, |_| ()).unwrap();
+            fake.n_calls = 0;
+            let mut builder = Builder::new(&fake, &asked, 0, 6).unwrap().going_on(&manifest, &before);
+            while !builder.is_done() {
+                builder.step(&mut fake).unwrap();
+            }
+            assert_eq!((builder.finish().unwrap(), fake.n_calls), (whole, n_calls), "{asked:?}");
+        }
+        // Of half a phrase the rest is not known.
+        let part = build(&mut fake, &spec, 0, 5, |_| ()).unwrap();
+        fake.n_calls = 0;
+        let mut builder = Builder::new(&fake, &next, 0, 5).unwrap().going_on(&manifest, &part);
+        builder.step(&mut fake).unwrap();
+        assert_eq!(builder.n_ready(), 0, "the first pass of three");
     }
 
     #[test]
