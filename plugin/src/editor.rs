@@ -82,6 +82,8 @@ const MIN_SIZE: LogicalSize<f32> = LogicalSize { width: 960.0, height: 700.0 };
 const SETTLED: Duration = Duration::from_secs(1);
 /// Time between two frames while something moves.
 const MOVING: Duration = Duration::from_millis(16);
+/// Most of it while the playhead moves, which needs no frame before it reaches another pixel.
+const PLAYING: Duration = Duration::from_millis(50);
 /// Time between two frames while nothing does.
 const STILL: Duration = Duration::from_millis(250);
 
@@ -289,8 +291,15 @@ impl Page {
             self.changed = None;
             self.preferences.save(self.instance.preferences.as_deref());
         }
-        let is_moving = self.take_away.follow(ui) || self.view.is_moving;
-        ui.ctx().request_repaint_after(if is_moving { MOVING } else { STILL });
+        let is_moving = self.take_away.follow(ui) || self.view.is_busy;
+        let playing = || self.roll.pixel_time(&self.view.roll, (self.instance.meter)().1).clamp(MOVING, PLAYING);
+        ui.ctx().request_repaint_after(if is_moving {
+            MOVING
+        } else if self.view.is_playing {
+            playing()
+        } else {
+            STILL
+        });
     }
 
     /// Undo and redo by keyboard. The space bar is the host's but for typing.

@@ -11,6 +11,7 @@ use std::{
     io::{BufRead, BufReader, Read, Write},
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    time::Instant,
 };
 
 /// What a step came to.
@@ -32,7 +33,10 @@ struct Report {
 impl Report {
     fn step(&mut self, name: &str, step: impl FnOnce(&mut Vec<String>) -> Result<Outcome>) {
         println!("\n=== {name}");
-        let line = match step(&mut self.closing) {
+        let start = Instant::now();
+        let outcome = step(&mut self.closing);
+        let seconds = start.elapsed().as_secs();
+        let line = match outcome {
             Ok(Outcome::Passed) => format!("ok       {name}"),
             Ok(Outcome::Skipped(why)) => {
                 println!("SKIPPED {name}: {why}");
@@ -44,7 +48,7 @@ impl Report {
                 format!("FAILED   {name}: {error:#}")
             }
         };
-        self.lines.push(line);
+        self.lines.push(format!("{seconds:5} s  {line}"));
     }
 
     fn end(&self) -> Result<()> {

@@ -11,13 +11,13 @@ use super::{
 use crate::{
     music::{
         note::Pitch,
-        time::{TICKS_PER_STEP, Ticks},
+        time::{TICKS_PER_BEAT, TICKS_PER_STEP, Tempo, Ticks},
     },
     params::Edit,
     player::Part,
 };
 use egui::{Align2, Color32, FontId, Mesh, Pos2, Rect, Response, Role, Sense, Shape, Ui, WidgetInfo, emath::GuiRounding};
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 /// Height of the bar numbers.
 const HEAD_HEIGHT: f32 = 16.0;
@@ -40,6 +40,8 @@ pub struct Roll {
     pitch: View,
     /// Keeps the playhead in sight.
     pub follows: bool,
+    /// Width of the notes' part in pixels of the screen.
+    n_pixels: f32,
     kept: Option<(Source, Arc<Mesh>)>,
 }
 
@@ -124,6 +126,7 @@ impl Roll {
         let (rect, response) = ui.allocate_exact_size(size, Sense::click_and_drag());
         let rect = rect.round_to_pixels(ui.pixels_per_point());
         let area = Rect::from_min_max(rect.min + egui::vec2(KEYS_WIDTH, HEAD_HEIGHT), rect.max);
+        self.n_pixels = area.width() * ui.pixels_per_point();
         response.widget_info(|| WidgetInfo::labeled(Role::Image, true, format!("Piano roll: {} notes", view.roll.notes.len())));
         if view.roll.n_bars == 0 {
             ui.painter_at(rect).text(
@@ -155,6 +158,13 @@ impl Roll {
             response.on_hover_text_at_pointer(text);
         }
         (view.roll.bar_at(at), edit)
+    }
+
+    /// How long the playhead takes from one pixel of the screen to the next; zero where there is no roll.
+    pub fn pixel_time(&self, roll: &RollView, tempo: Tempo) -> Duration {
+        let (from, to) = roll.span();
+        let ticks = (to.0 - from.0) as f64 * f64::from(self.time.part()) / f64::from(self.n_pixels);
+        Duration::try_from_secs_f64(ticks / TICKS_PER_BEAT as f64 * 60.0 / tempo.bpm()).unwrap_or_default()
     }
 
     fn take_input(&mut self, ui: &Ui, response: &Response, area: Rect, is_drawn_in: bool) {
@@ -344,4 +354,22 @@ fn is_black_key(pitch: u8) -> bool {
 #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "a place on the screen")]
 pub fn part(at: Ticks, (start, end): (Ticks, Ticks)) -> f32 {
     ((at.0 - start.0) as f64 / (end.0 - start.0).max(1) as f64) as f32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_playhead_needs_a_frame_for_each_pixel() {
+        let view = RollView { n_bars: 32, ..RollView::default() };
+        let mut roll = Roll { n_pixels: 1600.0, ..Roll::default() };
+        let tempo = Tempo::new(120.0).unwrap();
+        assert_eq!(roll.pixel_time(&view, tempo), Duration::from_millis(40));
+        roll.time.zoom(4.0, 0.5);
+        assert_eq!(roll.pixel_time(&view, tempo), Duration::from_millis(10));
+        for empty in [Roll::default(), Roll { n_pixels: f32::NAN, ..Roll::default() }] {
+            assert_eq!(empty.pixel_time(&view, tempo), Duration::ZERO);
+        }
+    }
 }

@@ -173,8 +173,10 @@ pub struct ViewModel {
     pub playhead: Option<Ticks>,
     /// Errors and notices, worst first.
     pub messages: Vec<Line>,
-    /// Frames are wanted often.
-    pub is_moving: bool,
+    /// The playhead moves.
+    pub is_playing: bool,
+    /// Something else moves.
+    pub is_busy: bool,
     late: Count,
     dropped: Count,
     silence: Silence,
@@ -204,7 +206,7 @@ impl ViewModel {
             .as_ref()
             .is_some_and(|p| p.key == instance.params.structure(instance.port.heard(), instance.port.morph()).key());
         self.readiness = readiness(status, &playhead, is_current, instance.params.bypass.value());
-        self.is_moving = playhead.playing || self.readiness.tone == Tone::Busy;
+        (self.is_playing, self.is_busy) = (playhead.playing, self.readiness.tone == Tone::Busy);
         self.engine = engine(status);
         self.engine_details = engine_details(status);
         self.heard = instance.port.heard().map(|chord| chord.to_string());
