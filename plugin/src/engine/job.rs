@@ -9,7 +9,7 @@ use crate::{
     music::roll::{LogitRoll, RollLayout},
 };
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     ops::Range,
     sync::Arc,
     time::{Duration, Instant},
@@ -127,19 +127,20 @@ impl Job {
         self.n_bar_cells() * usize::try_from(self.unit_bars).unwrap_or(1)
     }
 
-    /// What `before` holds of what is wanted is not made again: all of it where something was just locked or edited by hand and all else
-    /// is as it was, and whatever a new retake goes on from.
-    pub fn going_on(mut self, before: &Arc<Pattern>) -> Self {
+    /// What earlier patterns, the latest first, hold of what is wanted is not made again: all of it where one is the same but for what was
+    /// locked or edited by hand last, and whatever a new retake goes on from.
+    pub fn going_on(mut self, earlier: &VecDeque<Arc<Pattern>>) -> Self {
         // Where something wished for was left out, what is wished for is not what is made.
-        if before.model != self.model || self.spec != self.wanted.spec {
+        if self.spec != self.wanted.spec {
             return self;
         }
-        if self.n_bars().is_some()
-            && let Some(pattern) = relocked(before, &self.spec)
-        {
+        let of_model = || earlier.iter().filter(|pattern| pattern.model == self.model);
+        let same = of_model().filter(|_| self.n_bars().is_some()).find_map(|pattern| relocked(pattern, &self.spec));
+        let fewer = of_model().filter(|pattern| self.spec.adds_takes_to(&pattern.spec));
+        self.before = fewer.max_by_key(|pattern| pattern.spec.takes.len()).cloned();
+        if let Some(pattern) = same {
             self.units = Unit::all(pattern.roll.shared_cells(), self.n_unit_cells(), 0).collect();
         }
-        self.before = Some(Arc::clone(before)).filter(|before| self.spec.takes.len() > before.spec.takes.len());
         self
     }
 

@@ -168,12 +168,44 @@ fn what_is_locked_or_edited_is_there_without_an_inference() {
         let next = await_delivery(&port).pattern;
         assert_eq!(next, Pattern { key, ..expected("tiny", &PatternSpec { locks, ..spec() }, 0, 8) });
     }
-    assert_eq!(n_runs.load(Ordering::SeqCst), before);
-    // What is given back is written again.
+    // What is given back is as in the pattern before the lock.
     let key = hand.change(|w| w.spec.locks = vec![lock(0b100)]);
     let next = await_delivery(&port).pattern;
     assert_eq!(next, Pattern { key, ..expected("tiny", &PatternSpec { locks: vec![lock(0b100)], ..spec() }, 0, 8) });
-    assert!(n_runs.load(Ordering::SeqCst) > before);
+    assert_eq!(n_runs.load(Ordering::SeqCst), before);
+    // Where that is not known any more, it is written again.
+    let saved = PatternSpec { locks: vec![lock(0b10)], seed: 32, ..spec() };
+    let saved = Arc::new(Pattern { key: 0, ..expected("tiny", &saved, 0, 8) });
+    hand.change(|w| (w.spec, w.saved) = (saved.spec.clone(), Some(Arc::clone(&saved))));
+    await_delivery(&port);
+    let spec = PatternSpec { seed: 32, ..spec() };
+    let key = hand.change(|w| w.spec = spec.clone());
+    assert_eq!(await_delivery(&port).pattern, Pattern { key, ..expected("tiny", &spec, 0, 8) });
+    assert_eq!(n_runs.load(Ordering::SeqCst), before + 8);
+}
+
+#[test]
+fn the_last_patterns_come_back_without_an_inference() {
+    let provider = Provider::default();
+    let n_runs = Arc::clone(&provider.n_runs);
+    let engine = Engine::start(Box::new(provider));
+    let (port, hand) = (Arc::new(Port::new()), Hand::new(spec()));
+    let _registration = engine.register(Arc::clone(&port), Box::new(hand.clone()));
+    await_delivery(&port);
+    let mut ask = |seed| {
+        let before = n_runs.load(Ordering::SeqCst);
+        let key = hand.change(|w| w.spec.seed = seed);
+        let pattern = await_delivery(&port).pattern;
+        assert_eq!(pattern, Pattern { key, ..expected("tiny", &PatternSpec { seed, ..spec() }, 0, 8) });
+        n_runs.load(Ordering::SeqCst) - before
+    };
+    assert_eq!((100..107).map(&mut ask).sum::<usize>(), 7 * 8);
+    assert_eq!(ask(31) + ask(106) + ask(100), 0);
+    // Eight are kept: the one that was there longest ago is not.
+    assert_eq!((ask(107), ask(101), ask(31)), (8, 8, 0));
+    // Another model's are others.
+    hand.change(|w| w.model = "other".into());
+    assert_ne!(await_delivery(&port).pattern.model.id, "tiny");
 }
 
 #[test]

@@ -6,9 +6,9 @@ use super::{
     port::{Delivery, Playhead, Port},
     source::{PatternSource, Readiness, Status, Wanted},
 };
-use crate::generate::{GenerateError, Generator, Given, ModelProvider, Pattern};
+use crate::generate::{GenerateError, Generator, Given, ModelProvider, Pattern, Span};
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Mutex, PoisonError,
@@ -21,6 +21,8 @@ use std::{
 const POLL_PLAYING: Duration = Duration::from_millis(2);
 /// Pause between two looks while nothing does.
 const POLL_IDLE: Duration = Duration::from_millis(20);
+/// Patterns kept, so that undo and the last takes need no inference; of the band's longest each takes 0.3 MB.
+const KEPT: usize = 8;
 /// Pause after a failure, so that one that lasts does not keep a core busy.
 const BACK_OFF: Duration = Duration::from_secs(1);
 /// A player that has taken all it was given and does not play it was made anew: after this long it is given it again.
@@ -47,8 +49,8 @@ pub(super) struct Instance {
     model: String,
     pending: Option<Box<Delivery>>,
     last: Option<(Arc<Pattern>, Instant)>,
-    /// The last pattern that was there as a whole.
-    whole: Option<Arc<Pattern>>,
+    /// The last patterns that were there as a whole, the latest first.
+    whole: VecDeque<Arc<Pattern>>,
     /// After a failure: not before then again.
     rest_until: Option<Instant>,
     /// Why another model than the one asked for plays, or why it was loaded anew.
@@ -71,7 +73,7 @@ impl Instance {
             model: String::new(),
             pending: None,
             last: None,
-            whole: None,
+            whole: VecDeque::new(),
             rest_until: None,
             fallback: None,
             has_reloaded: false,
@@ -106,7 +108,7 @@ impl Instance {
         if let Some(saved) = wanted.saved.as_ref().filter(|saved| fits_saved(saved, &wanted)) {
             let pattern = Pattern { key: wanted.key, ..Pattern::clone(saved) };
             self.deliver(pattern, &wanted);
-            self.whole = self.last.as_ref().map(|(pattern, _)| Arc::clone(pattern));
+            self.keep();
             self.tell(|status| {
                 status.readiness = Readiness::Ready;
                 status.from_project = true;
@@ -121,6 +123,15 @@ impl Instance {
         self.last = Some((shown, Instant::now()));
         self.pending = Some(Box::new(Delivery { pattern, takeover: wanted.takeover }));
         self.flush();
+    }
+
+    /// Keeps what was handed out last, a whole pattern. Of endless ones, which may be large, only the latest stays.
+    fn keep(&mut self) {
+        if let Some((pattern, _)) = &self.last {
+            self.whole.retain(|other| other.spec.span != Span::Endless && other.spec != pattern.spec);
+            self.whole.push_front(Arc::clone(pattern));
+            self.whole.truncate(KEPT);
+        }
     }
 
     /// Whether something with this key was handed out last.
@@ -331,12 +342,9 @@ fn begin(instance: &mut Instance, wanted: Wanted, loaded: &Loaded, mut error: Op
         status.error = error;
     });
     // A finite pattern from the project is whole: only the model had to be there for what comes next.
-    let is_endless = wanted.spec.span == crate::generate::Span::Endless;
+    let is_endless = wanted.spec.span == Span::Endless;
     let job = (is_endless || !instance.plays(wanted.key)).then(|| Job::new(wanted, spec, generator));
-    instance.job = job.map(|job| match &instance.whole {
-        Some(whole) => job.going_on(whole),
-        None => job,
-    });
+    instance.job = job.map(|job| job.going_on(&instance.whole));
 }
 
 /// One inference for an instance's job.
@@ -403,7 +411,9 @@ fn hand_out(instance: &mut Instance, playhead: Playhead) {
     if let Some(pattern) = job.delivery(playhead, before.as_deref()) {
         instance.deliver(pattern, &job.wanted);
         let readiness = job.readiness(playhead);
-        instance.whole = instance.last.as_ref().filter(|_| readiness == Readiness::Ready).map(|(pattern, _)| Arc::clone(pattern));
+        if readiness == Readiness::Ready {
+            instance.keep();
+        }
         instance.tell(|status| {
             status.readiness = readiness;
             status.from_project = false;

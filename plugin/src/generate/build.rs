@@ -146,19 +146,16 @@ impl Builder {
         let n_bars = u32::try_from(before.roll.n_bars()).unwrap_or(0);
         let end = self.first_bar.saturating_add(self.n_bars).next_multiple_of(self.phrase_bars);
         let has_bars = before.first_bar <= self.next_bar && end <= before.first_bar.saturating_add(n_bars);
-        let n_takes = before.spec.takes.len();
-        let is_earlier = self.spec.takes.len() > n_takes
-            && PatternSpec { takes: before.spec.takes.clone(), ..self.spec.clone() } == before.spec
-            && self.spec.takes.starts_with(&before.spec.takes)
-            && self.spec.locks.iter().all(|lock| lock.after <= n_takes);
         // The tries that were kept are not known, nor what each of two seeds wrote.
         let is_plain = self.spec.candidates <= 1 && self.sides.len() == 1;
-        if before.model != self.model || *before.roll.layout() != self.layout || !(has_bars && is_earlier && is_plain) {
+        if before.model != self.model
+            || *before.roll.layout() != self.layout
+            || !(has_bars && is_plain && self.spec.adds_takes_to(&before.spec))
+        {
             return self;
         }
         // A retake of everything since then leaves nothing of it.
-        if let Ok((passes, n_done)) = passes(manifest, &before.spec, 1)
-            && n_done <= n_takes
+        if let Ok((passes, _)) = passes(manifest, &before.spec, 1)
             && self.passes.starts_with(&passes)
             && self.passes.len() > passes.len()
         {

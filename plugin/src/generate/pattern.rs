@@ -103,6 +103,15 @@ impl PatternSpec {
     pub fn is_given(&self, track_idx: usize, kind: TrackKind, bar: u32) -> bool {
         self.given.has(track_idx, kind, bar) || self.locks.iter().any(|lock| lock.music.has(track_idx, kind, bar))
     }
+
+    /// Whether all it has beyond `before` are retakes that were made since.
+    #[must_use]
+    pub fn adds_takes_to(&self, before: &Self) -> bool {
+        self.takes.len() > before.takes.len()
+            && self.takes.starts_with(&before.takes)
+            && self.locks.iter().all(|lock| lock.after <= before.takes.len())
+            && Self { takes: before.takes.clone(), ..self.clone() } == *before
+    }
 }
 
 /// Bars of tracks that stay as they sounded.
