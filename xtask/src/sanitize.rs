@@ -11,8 +11,8 @@ use std::{
     process::Command,
 };
 
-/// The core with its own dependencies only.
-const CORE: [&str; 5] = ["test", "--manifest-path", "tests/core/Cargo.toml", "--lib", "--quiet"];
+/// Tests of the core with its own dependencies only.
+pub const CORE: [&str; 5] = ["test", "--manifest-path", "tests/core/Cargo.toml", "--lib", "--quiet"];
 
 /// What Miri runs, at some thousandth of the speed: the port between the threads, and what converts. A player's block takes minutes.
 const UNDER_MIRI: [&str; 2] = ["engine::port::", "music::note::"];
