@@ -161,6 +161,7 @@ fn instance(folder: &Path) -> (Instance, Arc<BarlineParams>, Arc<Port>, Arc<Atom
         port: Arc::clone(&port),
         status: Box::new(status),
         nudge: Box::new(|| {}),
+        listen: Box::new(|_| {}),
         meter: Box::new(|| (TimeSignature::default(), Tempo::new(97.0).unwrap())),
         n_sent: Box::new(|| 0),
         panic: Box::new(move || {

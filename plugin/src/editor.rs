@@ -32,7 +32,7 @@ pub mod view_model;
 mod widgets;
 
 use crate::{
-    engine::{Port, Status},
+    engine::{Listener, Port, Status},
     generate::Retake,
     music::time::{Tempo, TimeSignature},
     params::{BarlineParams, ChordSource, Edit, MAX_SEED, Stepped},
@@ -84,6 +84,9 @@ const SETTLED: Duration = Duration::from_secs(1);
 const MOVING: Duration = Duration::from_millis(16);
 /// Most of it while the playhead moves, which needs no frame before it reaches another pixel.
 const PLAYING: Duration = Duration::from_millis(50);
+/// Time between two frames while the engine makes a pattern, of which it tells when it is there: where software draws, frames take the
+/// cores that the network runs on.
+const BUSY: Duration = Duration::from_millis(100);
 /// Time between two frames while nothing does.
 const STILL: Duration = Duration::from_millis(250);
 
@@ -97,6 +100,8 @@ pub struct Instance {
     pub status: Box<dyn Fn() -> Status + Send + Sync>,
     /// Has the engine look at what changed.
     pub nudge: Box<dyn Fn() + Send + Sync>,
+    /// Has the engine tell of each new pattern.
+    pub listen: Box<dyn Fn(Listener) + Send + Sync>,
     /// The host's meter and tempo.
     pub meter: Box<dyn Fn() -> (TimeSignature, Tempo) + Send + Sync>,
     /// Notes that have left so far.
@@ -120,9 +125,12 @@ pub fn create(instance: Instance) -> Option<EguiEditor<Page>> {
     // There are no gradients to dither, and where software draws it doubles the cost of a pixel.
     let graphics = GraphicsConfig { gl_config, dithering: false, ..GraphicsConfig::default() };
     let settings = EguiNiceSettings::new().with_tile("Barline").with_resize_hint(resizing).with_graphics_config(graphics);
+    let repaint = RepaintNotifier::new();
+    let of_engine = repaint.clone();
+    (instance.listen)(Box::new(move || of_engine.request_repaint()));
     let page = Page::new(instance);
     let (width, height) = page.preferences.size;
-    create_egui_editor(EguiEditorState::from_size(LogicalSize { width, height }, 1.0), RepaintNotifier::new(), settings, page)
+    create_egui_editor(EguiEditorState::from_size(LogicalSize { width, height }, 1.0), repaint, settings, page)
 }
 
 /// The page: views and what they need between two frames.
@@ -291,12 +299,13 @@ impl Page {
             self.changed = None;
             self.preferences.save(self.instance.preferences.as_deref());
         }
-        let is_moving = self.take_away.follow(ui) || self.view.is_busy;
         let playing = || self.roll.pixel_time(&self.view.roll, (self.instance.meter)().1).clamp(MOVING, PLAYING);
-        ui.ctx().request_repaint_after(if is_moving {
+        ui.ctx().request_repaint_after(if self.take_away.follow(ui) {
             MOVING
         } else if self.view.is_playing {
             playing()
+        } else if self.view.is_busy {
+            BUSY
         } else {
             STILL
         });

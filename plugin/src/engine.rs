@@ -45,9 +45,19 @@ struct WorkerThread {
 /// for it, so that no code runs when the host unloads the library.
 pub struct Registration {
     engine: Arc<Engine>,
-    status: Arc<Mutex<Status>>,
-    gone: Arc<AtomicBool>,
+    common: Arc<Common>,
 }
+
+/// What an instance and its registration share.
+#[derive(Default)]
+struct Common {
+    status: Mutex<Status>,
+    gone: AtomicBool,
+    listener: Mutex<Option<Listener>>,
+}
+
+/// Hears of a new pattern and of failures, on the worker thread: it must neither wait nor take long.
+pub type Listener = Box<dyn Fn() + Send>;
 
 static GLOBAL: Mutex<Weak<Engine>> = Mutex::new(Weak::new());
 
@@ -88,16 +98,14 @@ impl Engine {
     /// Takes an instance in. Main thread; never blocks on the worker.
     #[must_use = "the instance is served as long as its registration lives"]
     pub fn register(self: &Arc<Self>, port: Arc<Port>, source: Box<dyn PatternSource>) -> Registration {
-        let status = Arc::new(Mutex::new(Status::default()));
-        let gone = Arc::new(AtomicBool::new(false));
+        let common = Arc::new(Common::default());
         if let Err(reason) = &self.worker {
-            let mut status = lock(&status);
+            let mut status = lock(&common.status);
             status.readiness = Readiness::Failed;
             status.error = Some(reason.clone());
         }
-        let instance = Instance::new(source, port, Arc::clone(&status), Arc::clone(&gone));
-        lock(&self.shared.joining).push(instance);
-        let registration = Registration { engine: Arc::clone(self), status, gone };
+        lock(&self.shared.joining).push(Instance::new(source, port, Arc::clone(&common)));
+        let registration = Registration { engine: Arc::clone(self), common };
         registration.nudge();
         registration
     }
@@ -107,7 +115,12 @@ impl Registration {
     /// What the editor and the command line show. Not for the audio thread.
     #[must_use]
     pub fn status(&self) -> Status {
-        lock(&self.status).clone()
+        lock(&self.common.status).clone()
+    }
+
+    /// Has a new pattern and failures told, in place of whom they were told before. Not for the audio thread.
+    pub fn listen(&self, listener: Listener) {
+        *lock(&self.common.listener) = Some(listener);
     }
 
     /// Has the worker look at once instead of at its next poll. Not for the audio thread: it may be a system call.
@@ -120,7 +133,7 @@ impl Registration {
 
 impl Drop for Registration {
     fn drop(&mut self) {
-        self.gone.store(true, Ordering::Release);
+        self.common.gone.store(true, Ordering::Release);
         self.nudge();
     }
 }

@@ -431,6 +431,7 @@ impl Plugin for Barline {
         let with_error = Arc::clone(&self.shared);
         // The plugin may be gone before its editor is.
         let (with_status, with_nudge) = (Arc::downgrade(&self.registration), Arc::downgrade(&self.registration));
+        let with_listen = Arc::downgrade(&self.registration);
         crate::editor::create(crate::editor::Instance {
             params: Arc::clone(&self.shared.params),
             port: Arc::clone(&self.shared.port),
@@ -444,6 +445,11 @@ impl Plugin for Barline {
             nudge: Box::new(move || {
                 if let Some(registration) = with_nudge.upgrade() {
                     registration.nudge();
+                }
+            }),
+            listen: Box::new(move |listener| {
+                if let Some(registration) = with_listen.upgrade() {
+                    registration.listen(listener);
                 }
             }),
             meter: Box::new(move || with_meter.meter()),

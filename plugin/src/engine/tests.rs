@@ -112,6 +112,16 @@ fn await_status(registration: &Registration, wanted: impl Fn(&Status) -> bool) -
     panic!("the status stayed {:?}", registration.status());
 }
 
+/// What the engine tells from now on.
+fn told(registration: &Registration) -> mpsc::Receiver<()> {
+    let (tell, told) = mpsc::channel();
+    registration.listen(Box::new(move || {
+        // Nobody listens any more at the end of a test.
+        let _ = tell.send(());
+    }));
+    told
+}
+
 fn play(port: &Port, bar: i64, key: u64) {
     port.set_playhead(Playhead { position: Ticks(bar * 1920), bar, playing: true, key, offline: false });
 }
@@ -150,6 +160,23 @@ fn a_finite_pattern_arrives_whole_and_once() {
     play(&port, 4, key);
     std::thread::sleep(Duration::from_millis(60));
     assert!(port.incoming.is_empty());
+}
+
+#[test]
+fn whoever_listens_hears_of_each_pattern_once_it_is_there() {
+    let engine = Engine::start(Box::new(Provider::default()));
+    let (port, hand) = (Arc::new(Port::new()), Hand::new(spec()));
+    let registration = engine.register(Arc::clone(&port), Box::new(hand.clone()));
+    await_status(&registration, |s| s.readiness == Readiness::Ready);
+    let told = told(&registration);
+    for seed in [5, 6] {
+        let key = hand.change(|w| w.spec.seed = seed);
+        registration.nudge();
+        told.recv_timeout(Duration::from_secs(20)).unwrap();
+        let status = registration.status();
+        assert_eq!((status.readiness, status.pattern.unwrap().key), (Readiness::Ready, key));
+    }
+    assert!(told.try_recv().is_err());
 }
 
 #[test]
@@ -468,6 +495,7 @@ fn a_default_model_that_fails_for_good_is_tried_again_but_not_all_the_time() {
         std::thread::sleep(Duration::from_millis(5));
     }
     assert!(n_loads.load(Ordering::SeqCst) <= 4);
+    told(&registration).recv_timeout(Duration::from_secs(20)).expect("the next failure is told");
     hand.change(|w| w.model = "other".into());
     assert_eq!(await_delivery(&port).pattern.model.id, "other");
 }

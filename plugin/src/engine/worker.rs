@@ -2,7 +2,9 @@
 //! instance whose bar sounds soonest, one inference at a time.
 
 use super::{
+    Common,
     job::{Job, Need, fits_saved},
+    lock,
     port::{Delivery, Playhead, Port},
     source::{PatternSource, Readiness, Status, Wanted},
 };
@@ -11,7 +13,7 @@ use std::{
     collections::{HashMap, VecDeque},
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant},
@@ -39,8 +41,7 @@ pub(super) struct Shared {
 pub(super) struct Instance {
     source: Box<dyn PatternSource>,
     port: Arc<Port>,
-    status: Arc<Mutex<Status>>,
-    gone: Arc<AtomicBool>,
+    common: Arc<Common>,
     key: Option<u64>,
     /// What is wanted and has no job yet.
     fresh: Option<Wanted>,
@@ -61,12 +62,11 @@ pub(super) struct Instance {
 }
 
 impl Instance {
-    pub fn new(source: Box<dyn PatternSource>, port: Arc<Port>, status: Arc<Mutex<Status>>, gone: Arc<AtomicBool>) -> Self {
+    pub fn new(source: Box<dyn PatternSource>, port: Arc<Port>, common: Arc<Common>) -> Self {
         Self {
             source,
             port,
-            status,
-            gone,
+            common,
             key: None,
             fresh: None,
             job: None,
@@ -82,7 +82,14 @@ impl Instance {
     }
 
     fn tell(&self, change: impl FnOnce(&mut Status)) {
-        change(&mut self.status.lock().unwrap_or_else(PoisonError::into_inner));
+        change(&mut lock(&self.common.status));
+    }
+
+    /// Has whoever listens look at the status.
+    fn call(&self) {
+        if let Some(listener) = &*lock(&self.common.listener) {
+            listener();
+        }
     }
 
     /// Looks for a change, and takes back what the player is done with.
@@ -113,6 +120,7 @@ impl Instance {
                 status.readiness = Readiness::Ready;
                 status.from_project = true;
             });
+            self.call();
         }
         self.fresh = Some(wanted);
     }
@@ -216,10 +224,10 @@ impl Worker {
 
     /// Polls everybody and serves one. Yields the pause until the next turn, or `None` when work remains.
     fn turn(&mut self) -> Option<Duration> {
-        let mut joining = self.shared.joining.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut joining = lock(&self.shared.joining);
         self.instances.append(&mut joining);
         drop(joining);
-        self.instances.retain(|instance| !instance.gone.load(Ordering::Acquire));
+        self.instances.retain(|instance| !instance.common.gone.load(Ordering::Acquire));
         let now = Instant::now();
         let mut best = None;
         let mut is_playing = false;
@@ -418,6 +426,7 @@ fn hand_out(instance: &mut Instance, playhead: Playhead) {
             status.readiness = readiness;
             status.from_project = false;
         });
+        instance.call();
     } else {
         instance.resend(playhead, job.wanted.takeover);
     }
@@ -436,4 +445,5 @@ fn fail(instance: &mut Instance, reason: String) {
         status.readiness = Readiness::Failed;
         status.error = Some(reason);
     });
+    instance.call();
 }
