@@ -86,7 +86,7 @@ const MOVING: Duration = Duration::from_millis(16);
 const PLAYING: Duration = Duration::from_millis(50);
 /// Time between two frames while the engine makes a pattern, of which it tells when it is there: where software draws, frames take the
 /// cores that the network runs on.
-const BUSY: Duration = Duration::from_millis(100);
+const BUSY: Duration = Duration::from_millis(50);
 /// Time between two frames while nothing does.
 const STILL: Duration = Duration::from_millis(250);
 
@@ -302,10 +302,10 @@ impl Page {
         let playing = || self.roll.pixel_time(&self.view.roll, (self.instance.meter)().1).clamp(MOVING, PLAYING);
         ui.ctx().request_repaint_after(if self.take_away.follow(ui) {
             MOVING
-        } else if self.view.is_playing {
-            playing()
         } else if self.view.is_busy {
             BUSY
+        } else if self.view.is_playing {
+            playing()
         } else {
             STILL
         });
