@@ -158,6 +158,8 @@ pub struct Page {
     draft: Option<String>,
     /// Why the last re-roll or lock was not done.
     refused: Option<String>,
+    /// When the last frame began, and the pause that was to follow it.
+    last_frame: Option<(Instant, Duration)>,
 }
 
 impl NiceEguiApp for Page {
@@ -224,6 +226,7 @@ impl Page {
             chord_lane: ChordLane::default(),
             draft: None,
             refused: None,
+            last_frame: None,
         }
     }
 
@@ -235,6 +238,7 @@ impl Page {
 
     /// A frame of the page.
     pub fn show(&mut self, ui: &mut Ui, setter: &ParamSetter) {
+        let began = Instant::now();
         self.view.update(&self.instance, &(self.instance.status)());
         self.keyboard(ui, setter);
         for path in self.incoming.take(ui) {
@@ -299,8 +303,13 @@ impl Page {
             self.changed = None;
             self.preferences.save(self.instance.preferences.as_deref());
         }
-        let playing = || self.roll.pixel_time(&self.view.roll, (self.instance.meter)().1).clamp(MOVING, PLAYING);
-        ui.ctx().request_repaint_after(if self.take_away.follow(ui) {
+        let playing = || {
+            let pixel_time = self.roll.pixel_time(&self.view.roll, (self.instance.meter)().1).min(PLAYING);
+            // The pause begins when this is drawn, which takes about as long as the last time.
+            let drawn_in = self.last_frame.map_or(Duration::ZERO, |(at, pause)| (began - at).saturating_sub(pause));
+            pixel_time.saturating_sub(drawn_in).max(MOVING)
+        };
+        let pause = if self.take_away.follow(ui) {
             MOVING
         } else if self.view.is_busy {
             BUSY
@@ -308,7 +317,9 @@ impl Page {
             playing()
         } else {
             STILL
-        });
+        };
+        self.last_frame = Some((began, pause));
+        ui.ctx().request_repaint_after(pause);
     }
 
     /// Undo and redo by keyboard. The space bar is the host's but for typing.
