@@ -1,18 +1,23 @@
 //! Unloading right after automation, 400 times in each format. nice-plug's shared background thread can panic at unload and abort
-//! the host if a task is still on its way; the plugin gives it time to drain.
+//! the host if a task is still on its way; the plugin gives it time to drain. And right after the editor's window has closed, whose
+//! thread must not outlive it.
 
 use barline_tests::{
     bundle::bundle,
-    child::in_child,
+    child::{in_child, in_child_with},
     clap::ClapFile,
     host::{Block, Host, Input},
+    screen::{Screen, Window},
     song::Song,
     vst3::Vst3Host,
 };
 use fastrand::Rng;
+use std::path::Path;
 
 const RATE: f64 = 48_000.0;
 const N_UNLOADS: u64 = 400;
+/// A picture of software GL takes a third of a second.
+const N_WINDOWS: u64 = 40;
 
 /// A few playing blocks with every parameter automated, the last one right before the instance goes.
 fn automate(host: &mut dyn Host, rng: &mut Rng) {
@@ -47,4 +52,23 @@ fn unloads_after_automation_do_not_abort_a_vst3_host() {
         println!("{N_UNLOADS} VST3 unloads");
     });
     assert!(text.is_empty() || text.contains("400 VST3 unloads"));
+}
+
+/// The editor, seen and closed.
+fn show(host: &mut dyn Host) {
+    let window = Window::new(1000, 800);
+    host.open_editor(window.id());
+    window.wait_for_picture();
+    host.close_editor();
+}
+
+#[test]
+fn unloads_after_a_window_do_not_crash_the_host() {
+    let Some(screen) = Screen::start() else { return };
+    in_child_with("unloads_after_a_window_do_not_crash_the_host", &[("DISPLAY", Path::new(&screen.display))], || {
+        for _ in 0..N_WINDOWS {
+            show(&mut ClapFile::load(&bundle().clap).instance(RATE));
+            show(&mut Vst3Host::open(&bundle().vst3, RATE));
+        }
+    });
 }

@@ -30,6 +30,7 @@ mod takes_model;
 mod theme;
 pub mod view_model;
 mod widgets;
+mod window;
 
 use crate::{
     engine::{Listener, Port, Status},
@@ -52,8 +53,7 @@ use nice_plug::{
     prelude::{Param, ParamSetter, ResizeHint},
 };
 use nice_plug_egui::{
-    EguiEditor, EguiEditorState, EguiNiceSettings, Frame, GlConfig, GraphicsConfig, KeyCapture, NiceEguiApp, RepaintNotifier,
-    baseview::{HandlerError, WindowSize},
+    EguiEditorState, EguiNiceSettings, Frame, GlConfig, GraphicsConfig, KeyCapture, RepaintNotifier, baseview::WindowSize,
     create_egui_editor,
 };
 use pencil::Pencil;
@@ -74,6 +74,7 @@ use theme::Palette;
 pub use view_model::ModelChoice;
 use view_model::{Tone, ViewModel};
 use widgets::NOTE_SIZE;
+pub use window::PageEditor;
 
 /// Size of the page before it is changed, and the least one, in logical points.
 const SIZE: LogicalSize<f32> = LogicalSize { width: 1060.0, height: 850.0 };
@@ -119,7 +120,7 @@ pub struct Instance {
 }
 
 /// The editor of an instance.
-pub fn create(instance: Instance) -> Option<EguiEditor<Page>> {
+pub fn create(instance: Instance) -> Option<PageEditor> {
     let resizing = ResizeHint::resizable().with_min_logical_size(MIN_SIZE);
     let gl_config = GlConfig { depth_bits: 0, stencil_bits: 0, ..GlConfig::default() };
     // There are no gradients to dither, and where software draws it doubles the cost of a pixel.
@@ -130,7 +131,8 @@ pub fn create(instance: Instance) -> Option<EguiEditor<Page>> {
     (instance.listen)(Box::new(move || of_engine.request_repaint()));
     let page = Page::new(instance);
     let (width, height) = page.preferences.size;
-    create_egui_editor(EguiEditorState::from_size(LogicalSize { width, height }, 1.0), repaint, settings, page)
+    let state = EguiEditorState::from_size(LogicalSize { width, height }, 1.0);
+    PageEditor::new(page, |shown| create_egui_editor(state, repaint, settings, shown))
 }
 
 /// The page: views and what they need between two frames.
@@ -162,43 +164,6 @@ pub struct Page {
     last_frame: Option<(Instant, Duration)>,
 }
 
-impl NiceEguiApp for Page {
-    fn build(&mut self, egui: egui::Context, gui: GuiContext, frame: &mut Frame) -> Result<(), HandlerError> {
-        self.open(&egui);
-        self.window = Window::of(frame.baseview_window());
-        self.incoming.open(self.window, &egui);
-        self.gui = Some(gui);
-        Ok(())
-    }
-
-    fn ui(&mut self, ui: &mut Ui, frame: &mut Frame) {
-        let Some(gui) = self.gui.clone() else { return };
-        frame.set_clear_color(Palette::of(ui).ground());
-        let space = nice_plug_egui::Key::Character(" ".into());
-        frame.set_key_capture(if ui.ctx().text_edit_focused() {
-            KeyCapture::CaptureAll
-        } else {
-            KeyCapture::IgnoreKeys(vec![space])
-        });
-        self.show(ui, &gui.param_setter());
-    }
-
-    fn resized(&mut self, size: WindowSize) {
-        #[expect(clippy::cast_possible_truncation, reason = "the size of a screen")]
-        let size = (size.logical.width as f32, size.logical.height as f32);
-        if self.preferences.size != size {
-            self.preferences.size = size;
-            self.changed = Some(Instant::now());
-        }
-    }
-
-    fn editor_closed(&mut self) {
-        (self.gui, self.window) = (None, None);
-        self.take_away.let_go();
-        self.incoming.close();
-    }
-}
-
 impl Page {
     /// The page of an instance.
     #[must_use]
@@ -228,6 +193,43 @@ impl Page {
             refused: None,
             last_frame: None,
         }
+    }
+
+    /// A window has opened on it.
+    fn opened(&mut self, egui: &egui::Context, gui: GuiContext, frame: &Frame) {
+        self.open(egui);
+        self.window = Window::of(frame.baseview_window());
+        self.incoming.open(self.window, egui);
+        self.gui = Some(gui);
+    }
+
+    /// A frame of the window.
+    fn frame(&mut self, ui: &mut Ui, frame: &mut Frame) {
+        let Some(gui) = self.gui.clone() else { return };
+        frame.set_clear_color(Palette::of(ui).ground());
+        let space = nice_plug_egui::Key::Character(" ".into());
+        frame.set_key_capture(if ui.ctx().text_edit_focused() {
+            KeyCapture::CaptureAll
+        } else {
+            KeyCapture::IgnoreKeys(vec![space])
+        });
+        self.show(ui, &gui.param_setter());
+    }
+
+    fn resized(&mut self, size: WindowSize) {
+        #[expect(clippy::cast_possible_truncation, reason = "the size of a screen")]
+        let size = (size.logical.width as f32, size.logical.height as f32);
+        if self.preferences.size != size {
+            self.preferences.size = size;
+            self.changed = Some(Instant::now());
+        }
+    }
+
+    /// The window has closed: its threads end.
+    fn closed(&mut self) {
+        (self.gui, self.window) = (None, None);
+        self.take_away.let_go();
+        self.incoming.close();
     }
 
     /// Prepares for a window.

@@ -405,7 +405,7 @@ impl Plugin for Barline {
     const SAMPLE_ACCURATE_AUTOMATION: bool = false;
 
     #[cfg(feature = "editor")]
-    type Editor = nice_plug_egui::EguiEditor<crate::editor::Page>;
+    type Editor = crate::editor::PageEditor;
     #[cfg(not(feature = "editor"))]
     type Editor = ();
     type SysExMessage = ();

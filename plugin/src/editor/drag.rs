@@ -16,6 +16,7 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
+    thread::JoinHandle,
 };
 
 /// Whether files can be dragged out on this platform.
@@ -94,9 +95,9 @@ impl Shared {
     }
 }
 
-/// A drag that has begun. One that is let go of before the files are dropped ends.
+/// A drag that has begun. One that is let go of ends, and its thread with it.
 #[derive(Debug)]
-pub struct Drag(Arc<Shared>);
+pub struct Drag(Arc<Shared>, Option<JoinHandle<()>>);
 
 impl Drag {
     /// How it stands.
@@ -109,6 +110,8 @@ impl Drag {
 impl Drop for Drag {
     fn drop(&mut self) {
         self.0.abandoned.store(true, Ordering::Relaxed);
+        // Why a drag failed is of no use to anybody now.
+        let _ = self.1.take().map(JoinHandle::join);
     }
 }
 
@@ -123,11 +126,11 @@ pub fn drag_out(window: Option<Window>, paths: &[PathBuf]) -> Result<Drag, DragE
     let window = window.ok_or(DragError::NoWindow)?;
     let shared = Arc::new(Shared { progress: Mutex::new(Progress::Held { welcome: false }), abandoned: AtomicBool::new(false) });
     let (of_thread, list) = (Arc::clone(&shared), uri::list(paths));
-    std::thread::Builder::new().name("barline-drag".into()).spawn(move || {
+    let thread = std::thread::Builder::new().name("barline-drag".into()).spawn(move || {
         let ending = run(window, list, &of_thread);
         of_thread.set(Progress::Ended(ending));
     })?;
-    Ok(Drag(shared))
+    Ok(Drag(shared, Some(thread)))
 }
 
 #[cfg(target_os = "linux")]
@@ -165,7 +168,7 @@ impl Inbox {
 }
 
 /// Takes files that are dropped into a window, while it lives.
-pub struct Catcher(Arc<Inbox>);
+pub struct Catcher(Arc<Inbox>, Option<JoinHandle<()>>);
 
 impl Catcher {
     /// Begins to take files; `wake` is called when there are some. `None` where that cannot be: files are then opened by buttons.
@@ -174,8 +177,8 @@ impl Catcher {
         let inbox = Arc::new(Inbox { paths, hovered, closed, failed: Mutex::default(), wake: Box::new(wake) });
         let of_thread = Arc::clone(&inbox);
         let thread = std::thread::Builder::new().name("barline-drop".into());
-        IS_POSSIBLE.then(|| thread.spawn(move || catch(window, &of_thread)).ok())??;
-        Some(Self(inbox))
+        let thread = IS_POSSIBLE.then(|| thread.spawn(move || catch(window, &of_thread)).ok())??;
+        Some(Self(inbox, Some(thread)))
     }
 
     /// The files dropped since.
@@ -200,6 +203,7 @@ impl Catcher {
 impl Drop for Catcher {
     fn drop(&mut self) {
         self.0.closed.store(true, Ordering::Relaxed);
+        let _ = self.1.take().map(JoinHandle::join);
     }
 }
 

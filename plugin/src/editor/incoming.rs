@@ -11,7 +11,7 @@ use super::{
 use egui::{Context, RichText, Ui};
 use std::{
     path::{Path, PathBuf},
-    sync::mpsc::{Receiver, TryRecvError, channel},
+    thread::JoinHandle,
 };
 
 /// Tries and keeps a model; yields its id, or why it is refused.
@@ -22,7 +22,7 @@ pub struct Incoming {
     catcher: Option<Catcher>,
     chooser: Chooser,
     /// A model that is being tried, by its file's name.
-    tried: Option<(String, Receiver<Result<String, String>>)>,
+    tried: Option<(String, JoinHandle<Result<String, String>>)>,
     note: Option<Line>,
 }
 
@@ -73,17 +73,16 @@ impl Incoming {
             self.say(format!("{name}: wait until the model before it is tried."), Tone::Busy);
             return;
         }
-        let (sender, receiver) = channel();
         let egui = egui.clone();
         let thread = std::thread::Builder::new().name("barline-install".into()).spawn(move || {
-            // The page may be gone.
-            let _ = sender.send(install(&path));
+            let result = install(&path);
             egui.request_repaint();
+            result
         });
         match thread {
-            Ok(_) => {
+            Ok(thread) => {
                 self.say(format!("Trying {name} …"), Tone::Busy);
-                self.tried = Some((name, receiver));
+                self.tried = Some((name, thread));
             }
             Err(error) => self.say(format!("{name} is not tried: {error}"), Tone::Bad),
         }
@@ -91,17 +90,13 @@ impl Incoming {
 
     /// The id of a model that has just been installed.
     pub fn installed(&mut self) -> Option<String> {
-        let (name, receiver) = self.tried.as_ref()?;
-        let result = match receiver.try_recv() {
-            Ok(result) => result,
-            Err(TryRecvError::Empty) => return None,
-            Err(TryRecvError::Disconnected) => Err("trying it failed".into()),
-        };
+        let (name, thread) = self.tried.take_if(|(_, thread)| thread.is_finished())?;
+        let result = thread.join().unwrap_or_else(|_| Err("trying it failed".into()));
         let (line, id) = match result {
             Ok(id) => (Line { text: format!("Model {id} is installed, and chosen here."), tone: Tone::Good }, Some(id)),
             Err(why) => (Line { text: format!("{name} is not installed: {why}"), tone: Tone::Bad }, None),
         };
-        (self.note, self.tried) = (Some(line), None);
+        self.note = Some(line);
         id
     }
 
@@ -117,5 +112,12 @@ impl Incoming {
         } else if let Some(note) = &self.note {
             ui.label(RichText::new(&note.text).size(NOTE_SIZE).color(palette.tone(note.tone)));
         }
+    }
+}
+
+impl Drop for Incoming {
+    fn drop(&mut self) {
+        // The plugin may be unloaded next, and the thread's code with it.
+        let _ = self.tried.take().map(|(_, thread)| thread.join());
     }
 }

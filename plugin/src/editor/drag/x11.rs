@@ -112,12 +112,13 @@ struct Source {
 /// Drags until the files are taken or the drag is over.
 pub fn run(editor: u32, list: Vec<u8>, shared: &Shared) -> Result<Ending, X11Error> {
     let mut source = Source::new(editor, list)?;
+    let is_abandoned = || shared.abandoned.load(Ordering::Relaxed);
     let begun = Instant::now();
     let place = loop {
         source.hear()?;
         let pointer = source.conn.query_pointer(source.root)?.reply()?;
         let place = (pointer.root_x, pointer.root_y);
-        let is_given_up = shared.abandoned.load(Ordering::Relaxed) || source.is_escape_down()? || begun.elapsed() > HELD;
+        let is_given_up = is_abandoned() || source.is_escape_down()? || begun.elapsed() > HELD;
         if is_given_up || source.is_lost {
             source.leave()?;
             return Ok(Ending::Nowhere);
@@ -131,7 +132,7 @@ pub fn run(editor: u32, list: Vec<u8>, shared: &Shared) -> Result<Ending, X11Err
     };
     // What is under the pointer may still owe its answer to the last place.
     let released = Instant::now();
-    while source.target.as_ref().is_some_and(|target| target.owes_answer) && released.elapsed() < ANSWER {
+    while !is_abandoned() && source.target.as_ref().is_some_and(|target| target.owes_answer) && released.elapsed() < ANSWER {
         std::thread::sleep(POLL);
         source.hear()?;
         source.tell(place)?;
@@ -149,7 +150,7 @@ pub fn run(editor: u32, list: Vec<u8>, shared: &Shared) -> Result<Ending, X11Err
     source.drop()?;
     shared.set(Progress::Dropped);
     let dropped = Instant::now();
-    while dropped.elapsed() < TAKING && !source.is_lost {
+    while dropped.elapsed() < TAKING && !source.is_lost && !is_abandoned() {
         source.hear()?;
         if let Some(is_taken) = source.finished {
             return Ok(if is_taken { Ending::Taken } else { Ending::Refused });
