@@ -12,7 +12,11 @@ use barline_tests::{
     vst3::Vst3Host,
 };
 use fastrand::Rng;
-use std::path::Path;
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
 
 const RATE: f64 = 48_000.0;
 const N_UNLOADS: u64 = 400;
@@ -54,12 +58,22 @@ fn unloads_after_automation_do_not_abort_a_vst3_host() {
     assert!(text.is_empty() || text.contains("400 VST3 unloads"));
 }
 
+/// The names of the threads that run, by number.
+fn threads() -> BTreeMap<PathBuf, String> {
+    let tasks = fs::read_dir("/proc/self/task").expect("Linux").map(|task| task.expect("a thread").path());
+    tasks.filter_map(|task| Some((task.clone(), fs::read_to_string(task.join("comm")).ok()?))).collect()
+}
+
 /// The editor, seen and closed.
 fn show(host: &mut dyn Host) {
     let window = Window::new(1000, 800);
+    let before = threads();
     host.open_editor(window.id());
     window.wait_for_picture();
     host.close_editor();
+    let mut after = threads();
+    after.retain(|task, _| !before.contains_key(task));
+    assert!(after.is_empty(), "{}: left behind by the window: {after:?}", host.format());
 }
 
 #[test]
