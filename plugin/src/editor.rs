@@ -101,8 +101,8 @@ pub struct Instance {
     pub status: Box<dyn Fn() -> Status + Send + Sync>,
     /// Has the engine look at what changed.
     pub nudge: Box<dyn Fn() + Send + Sync>,
-    /// Has the engine tell of each new pattern.
-    pub listen: Box<dyn Fn(Listener) + Send + Sync>,
+    /// Has the engine tell of each new pattern, or nobody.
+    pub listen: Box<dyn Fn(Option<Listener>) + Send + Sync>,
     /// The host's meter and tempo.
     pub meter: Box<dyn Fn() -> (TimeSignature, Tempo) + Send + Sync>,
     /// Notes that have left so far.
@@ -127,12 +127,10 @@ pub fn create(instance: Instance) -> Option<PageEditor> {
     let graphics = GraphicsConfig { gl_config, dithering: false, ..GraphicsConfig::default() };
     let settings = EguiNiceSettings::new().with_tile("Barline").with_resize_hint(resizing).with_graphics_config(graphics);
     let repaint = RepaintNotifier::new();
-    let of_engine = repaint.clone();
-    (instance.listen)(Box::new(move || of_engine.request_repaint()));
     let page = Page::new(instance);
     let (width, height) = page.preferences.size;
     let state = EguiEditorState::from_size(LogicalSize { width, height }, 1.0);
-    PageEditor::new(page, |shown| create_egui_editor(state, repaint, settings, shown))
+    PageEditor::new(page, repaint.clone(), |shown| create_egui_editor(state, repaint, settings, shown))
 }
 
 /// The page: views and what they need between two frames.
@@ -196,8 +194,9 @@ impl Page {
     }
 
     /// A window has opened on it.
-    fn opened(&mut self, egui: &egui::Context, gui: GuiContext, frame: &Frame) {
+    fn opened(&mut self, egui: &egui::Context, gui: GuiContext, frame: &Frame, repaint: RepaintNotifier) {
         self.open(egui);
+        (self.instance.listen)(Some(Box::new(move || repaint.request_repaint())));
         self.window = Window::of(frame.baseview_window());
         self.incoming.open(self.window, egui);
         self.gui = Some(gui);
@@ -227,6 +226,7 @@ impl Page {
 
     /// The window has closed: its threads end.
     fn closed(&mut self) {
+        (self.instance.listen)(None);
         (self.gui, self.window) = (None, None);
         self.take_away.let_go();
         self.incoming.close();

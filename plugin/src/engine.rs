@@ -118,9 +118,9 @@ impl Registration {
         lock(&self.common.status).clone()
     }
 
-    /// Has a new pattern and failures told, in place of whom they were told before. Not for the audio thread.
-    pub fn listen(&self, listener: Listener) {
-        *lock(&self.common.listener) = Some(listener);
+    /// Has a new pattern and failures told, in place of whom they were told before; `None` tells nobody. Not for the audio thread.
+    pub fn listen(&self, listener: Option<Listener>) {
+        *lock(&self.common.listener) = listener;
     }
 
     /// Has the worker look at once instead of at its next poll. Not for the audio thread: it may be a system call.

@@ -12,7 +12,7 @@ use crate::{
     },
     params::{BarlineParams, PreviewSound, Snapshot, filter_state},
     player::{EventKind, EventSink, HostTransport, NoteEvent, NoteInput, Player},
-    state::{MadeWith, SavedPattern},
+    state::{MadeWith, SavedPattern, Settings},
 };
 use atomic_float::AtomicF64;
 use nice_plug::{
@@ -151,11 +151,11 @@ struct Source {
 }
 
 impl Source {
-    fn spec(&self, knobs: StructureKnobs, snapshot: &Snapshot) -> PatternSpec {
+    fn spec(&self, knobs: StructureKnobs, settings: &Settings) -> PatternSpec {
         let progression = if knobs.live_chords {
             Progression::constant(self.shared.port.heard())
         } else {
-            snapshot.settings.progression().unwrap_or_else(|_| Progression::none())
+            settings.progression().unwrap_or_else(|_| Progression::none())
         };
         let mut spec = PatternSpec {
             seed: knobs.seed,
@@ -165,11 +165,18 @@ impl Source {
             span: self.shared.params.length.value().span(),
             candidates: knobs.candidates,
             progression,
-            primer: snapshot.settings.primer.clone(),
+            primer: settings.primer.clone(),
             ..PatternSpec::default()
         };
-        snapshot.settings.complete(&mut spec);
+        settings.complete(&mut spec);
         spec
+    }
+
+    /// After a re-roll of everything; of a pattern without end there is always more to make than that.
+    fn next(&self, knobs: StructureKnobs) -> Option<PatternSpec> {
+        let is_finite = self.shared.params.length.value().span() != Span::Endless;
+        let settings = (is_finite && !knobs.live_chords).then(|| self.shared.params.rerolled())??;
+        Some(self.spec(knobs, &settings))
     }
 
     fn saved(&mut self, snapshot: &Snapshot) -> Option<Arc<Pattern>> {
@@ -219,7 +226,8 @@ impl PatternSource for Source {
         self.tell_programs(&snapshot.settings.model);
         Wanted {
             key: knobs.key(),
-            spec: self.spec(knobs, &snapshot),
+            spec: self.spec(knobs, &snapshot.settings),
+            next: self.next(knobs),
             model: snapshot.settings.model.clone(),
             takeover: if knobs.live_chords { Takeover::NextStep } else { Takeover::BarLine },
             saved: self.saved(&snapshot),

@@ -16,7 +16,10 @@ use std::{
     env,
     io::{BufRead, BufReader, Write, stdout},
     process::{Child, Command, Stdio},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     thread::sleep,
     time::{Duration, Instant},
 };
@@ -287,7 +290,10 @@ fn place_of(label: &str) -> (i16, i16) {
 fn what_is_dragged_out_of_the_window_arrives_note_for_note() {
     on_display("drag::what_is_dragged_out_of_the_window_arrives_note_for_note", || {
         let folder = tempfile::tempdir().unwrap();
-        let (instance, params, ..) = instance(folder.path());
+        let (mut instance, params, ..) = instance(folder.path());
+        let is_told = Arc::new(AtomicBool::new(false));
+        let is_told_now = Arc::clone(&is_told);
+        instance.listen = Box::new(move |listener| is_told_now.store(listener.is_some(), Ordering::Relaxed));
         let expected = |lane: Option<u8>| {
             let pattern = pattern(&params, 0);
             let parts = render_parts(&pattern, &params.knobs(), TimeSignature::default(), 0..8);
@@ -302,6 +308,7 @@ fn what_is_dragged_out_of_the_window_arrives_note_for_note() {
         handle.show(&window).unwrap();
         let mut desk = Desk::new();
         desk.rest(FRAMES * 10);
+        assert!(is_told.load(Ordering::Relaxed), "the engine is not to tell the window");
 
         let (whole, guitar) = (place_of("Drag the whole pattern"), place_of("Drag Guitar"));
         for (place, lane) in [(whole, None), (guitar, Some(3)), (whole, None)] {
@@ -356,6 +363,7 @@ fn what_is_dragged_out_of_the_window_arrives_note_for_note() {
         }
         assert!(params.lane4.lane.mute.value(), "nothing mutes what was dropped");
         drop((handle, window));
+        assert!(!is_told.load(Ordering::Relaxed), "the engine tells a window that is closed");
     });
 }
 

@@ -11,7 +11,7 @@ use nice_plug::{
     prelude::{ResizeHint, TrackInfo},
 };
 use nice_plug_egui::{
-    EguiEditor, EguiEditorHandle, Frame, NiceEguiApp,
+    EguiEditor, EguiEditorHandle, Frame, NiceEguiApp, RepaintNotifier,
     baseview::{HandlerError, WindowSize},
 };
 use parking_lot::Mutex;
@@ -32,6 +32,7 @@ const POLL: Duration = Duration::from_millis(1);
 /// A page, and the thread of the window that shows it.
 pub(super) struct Shown {
     page: Arc<Mutex<Page>>,
+    repaint: RepaintNotifier,
     thread: Arc<Mutex<Option<PathBuf>>>,
 }
 
@@ -39,7 +40,7 @@ impl NiceEguiApp for Shown {
     fn build(&mut self, egui: egui::Context, gui: GuiContext, frame: &mut Frame) -> Result<(), HandlerError> {
         // Elsewhere than on Linux there is no such file, and the window is on the host's own thread.
         *self.thread.lock() = fs::canonicalize("/proc/thread-self").ok();
-        self.page.lock().opened(&egui, gui, frame);
+        self.page.lock().opened(&egui, gui, frame, self.repaint.clone());
         Ok(())
     }
 
@@ -61,9 +62,13 @@ pub struct PageEditor {
 
 impl PageEditor {
     /// `open` makes the framework's editor of what is shown.
-    pub(super) fn new(page: Page, open: impl FnOnce(Shown) -> Option<EguiEditor<Shown>>) -> Option<Self> {
+    pub(super) fn new(
+        page: Page,
+        repaint: RepaintNotifier,
+        open: impl FnOnce(Shown) -> Option<EguiEditor<Shown>>,
+    ) -> Option<Self> {
         let (page, thread) = (Arc::new(Mutex::new(page)), Arc::default());
-        let inner = open(Shown { page: Arc::clone(&page), thread: Arc::clone(&thread) })?;
+        let inner = open(Shown { page: Arc::clone(&page), repaint, thread: Arc::clone(&thread) })?;
         Some(Self { inner, page, thread })
     }
 }

@@ -11,6 +11,11 @@ pub struct Wanted {
     pub key: u64,
     /// What to make.
     pub spec: PatternSpec,
+    /// What will perhaps be wanted next: a re-roll of everything. Made ahead while somebody listens ([`Registration::listen`]) and nothing
+    /// else is to be done.
+    ///
+    /// [`Registration::listen`]: super::Registration::listen
+    pub next: Option<PatternSpec>,
     /// Model by id or path; empty for the default.
     pub model: String,
     /// When it replaces what plays.

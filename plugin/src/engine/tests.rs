@@ -71,7 +71,7 @@ struct Hand(Arc<Mutex<Wanted>>);
 
 impl Hand {
     fn new(spec: PatternSpec) -> Self {
-        let wanted = Wanted { key: 71, spec, model: String::new(), takeover: Takeover::BarLine, saved: None };
+        let wanted = Wanted { key: 71, spec, next: None, model: String::new(), takeover: Takeover::BarLine, saved: None };
         Self(Arc::new(Mutex::new(wanted)))
     }
 
@@ -115,10 +115,10 @@ fn await_status(registration: &Registration, wanted: impl Fn(&Status) -> bool) -
 /// What the engine tells from now on.
 fn told(registration: &Registration) -> mpsc::Receiver<()> {
     let (tell, told) = mpsc::channel();
-    registration.listen(Box::new(move || {
+    registration.listen(Some(Box::new(move || {
         // Nobody listens any more at the end of a test.
         let _ = tell.send(());
-    }));
+    })));
     told
 }
 
@@ -177,6 +177,43 @@ fn whoever_listens_hears_of_each_pattern_once_it_is_there() {
         assert_eq!((status.readiness, status.pattern.unwrap().key), (Readiness::Ready, key));
     }
     assert!(told.try_recv().is_err());
+}
+
+#[test]
+fn a_re_roll_of_everything_is_made_ahead_while_somebody_watches() {
+    let provider = Provider::default();
+    let n_runs = Arc::clone(&provider.n_runs);
+    let engine = Engine::start(Box::new(provider));
+    let (port, hand) = (Arc::new(Port::new()), Hand::new(spec()));
+    let rerolled = |take| {
+        let takes = vec![Retake { tracks: Retake::ALL_TRACKS, bars: Retake::ALL_BARS, take }];
+        PatternSpec { takes, ..spec() }
+    };
+    let key = hand.change(|w| w.next = Some(rerolled(1_001)));
+    let registration = engine.register(Arc::clone(&port), Box::new(hand.clone()));
+    await_delivery(&port);
+    play(&port, 3, key);
+    // Nobody watches.
+    std::thread::sleep(Duration::from_millis(500));
+    assert_eq!(n_runs.load(Ordering::SeqCst), 8);
+    let told = told(&registration);
+    for take in 1_001..1_004 {
+        let start = Instant::now();
+        while n_runs.load(Ordering::SeqCst) < 16 && start.elapsed() < Duration::from_secs(20) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        assert_eq!(n_runs.swap(8, Ordering::SeqCst), 16, "made ahead");
+        assert!(port.incoming.is_empty() && told.try_recv().is_err(), "nobody has asked for it yet");
+        let key = hand.change(|w| (w.spec, w.next) = (rerolled(take), Some(rerolled(take + 1))));
+        registration.nudge();
+        assert_eq!(await_delivery(&port).pattern, Pattern { key, ..expected("tiny", &rerolled(take), 0, 8) });
+        play(&port, 3, key);
+        told.recv_timeout(Duration::from_secs(20)).unwrap();
+    }
+    // Something else is wanted: what was made ahead is of no use.
+    let key = hand.change(|w| (w.spec.seed, w.next) = (32, None));
+    let other = PatternSpec { seed: 32, ..rerolled(1_003) };
+    assert_eq!(await_delivery(&port).pattern, Pattern { key, ..expected("tiny", &other, 0, 8) });
 }
 
 #[test]
@@ -307,7 +344,8 @@ fn after_a_jump_the_music_is_there_before_its_chain_is_whole() {
     manifest.chain_bars = 8;
     let mut fake = Fake::new(manifest);
     let whole = build_pattern(&mut fake, &endless, 96, 8, |_| ()).unwrap();
-    let wanted = Wanted { key: 71, spec: endless.clone(), model: String::new(), takeover: Takeover::BarLine, saved: None };
+    let wanted =
+        Wanted { key: 71, spec: endless.clone(), next: None, model: String::new(), takeover: Takeover::BarLine, saved: None };
     let mut job = job::Job::new(wanted, endless, &fake);
     // The third bar of the chain that begins with bar 96 plays.
     let playhead = Playhead { bar: 98, playing: true, ..Playhead::default() };
@@ -331,7 +369,8 @@ fn after_a_jump_the_music_is_there_before_its_chain_is_whole() {
 fn the_beginning_of_an_endless_song_is_made_in_reserve() {
     let endless = PatternSpec { span: Span::Endless, ..spec() };
     let mut fake = Fake::new(tiny());
-    let wanted = Wanted { key: 71, spec: endless.clone(), model: String::new(), takeover: Takeover::BarLine, saved: None };
+    let wanted =
+        Wanted { key: 71, spec: endless.clone(), next: None, model: String::new(), takeover: Takeover::BarLine, saved: None };
     let mut job = job::Job::new(wanted, endless.clone(), &fake);
     let mut delivered = Vec::new();
     let mut made = Vec::new();

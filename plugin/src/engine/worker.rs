@@ -46,6 +46,8 @@ pub(super) struct Instance {
     /// What is wanted and has no job yet.
     fresh: Option<Wanted>,
     job: Option<Job>,
+    /// What will perhaps be wanted next.
+    ahead: Option<Job>,
     /// Name under which the job's model is loaded.
     model: String,
     pending: Option<Box<Delivery>>,
@@ -70,6 +72,7 @@ impl Instance {
             key: None,
             fresh: None,
             job: None,
+            ahead: None,
             model: String::new(),
             pending: None,
             last: None,
@@ -168,17 +171,26 @@ impl Instance {
         }
     }
 
+    /// The unit to make next of what will perhaps be wanted: while somebody watches and all else is there.
+    fn next_ahead(&self, playhead: Playhead) -> Option<u32> {
+        let is_watched = lock(&self.common.listener).is_some();
+        let ahead = self.ahead.as_ref().filter(|ahead| is_watched && ahead.is_at_rest())?;
+        ahead.next(playhead, false).map(|(unit, _)| unit)
+    }
+
     /// How urgent its next inference is; smaller is sooner. `None` when nothing is missing.
     fn urgency(&self, playhead: Playhead, now: Instant) -> Option<(u8, Need, u64)> {
         if self.rest_until.is_some_and(|until| now < until) {
             return None;
         }
-        let need = match (&self.fresh, &self.job) {
+        let need = match &self.fresh {
             // Only the model is to be loaded: the project's pattern plays.
-            (Some(wanted), _) if self.plays(wanted.key) => Need::In(u32::MAX),
-            (Some(_), _) => Need::In(0),
-            (None, Some(job)) => job.next(playhead, job.is_settled())?.1,
-            (None, None) => return None,
+            Some(wanted) if self.plays(wanted.key) => Need::In(u32::MAX),
+            Some(_) => Need::In(0),
+            None => match self.job.as_ref().and_then(|job| job.next(playhead, job.is_settled())) {
+                Some((_, need)) => need,
+                None => self.next_ahead(playhead).map(|_| Need::Reserve)?,
+            },
         };
         let class = match need {
             Need::Reserve => 3,
@@ -351,20 +363,33 @@ fn begin(instance: &mut Instance, wanted: Wanted, loaded: &Loaded, mut error: Op
     });
     // A finite pattern from the project is whole: only the model had to be there for what comes next.
     let is_endless = wanted.spec.span == Span::Endless;
-    let job = (is_endless || !instance.plays(wanted.key)).then(|| Job::new(wanted, spec, generator));
-    instance.job = job.map(|job| job.going_on(&instance.whole));
+    let is_wanted = is_endless || !instance.plays(wanted.key);
+    let made = instance.ahead.take();
+    let next = wanted.next.clone().filter(|_| spec == wanted.spec);
+    instance.ahead = next.map(|next| Job::new(Wanted { spec: next.clone(), saved: None, ..wanted.clone() }, next, generator));
+    instance.job = is_wanted.then(|| {
+        let job = Job::new(wanted, spec, generator);
+        match made.filter(|made| made.makes_as(&job)) {
+            Some(made) => made.for_wish_of(job),
+            None => job.going_on(&instance.whole),
+        }
+    });
 }
 
 /// One inference for an instance's job.
 fn advance(instance: &mut Instance, models: &mut HashMap<String, Loaded>, provider: &dyn ModelProvider) -> Result<(), String> {
     let playhead = instance.port.playhead();
-    let Some(job) = &mut instance.job else { return Ok(()) };
     let Some(loaded) = models.get_mut(&instance.model) else {
         // Another instance met an error in it; what is there of the job is as good as new.
         instance.fresh = instance.job.take().map(|job| job.wanted);
+        instance.ahead = None;
         return Ok(());
     };
-    let Some((unit, _)) = job.next(playhead, job.is_settled()) else { return Ok(()) };
+    let missing = instance.job.as_mut().and_then(|job| job.next(playhead, job.is_settled()).map(|(unit, _)| (job, unit)));
+    let Some((job, unit)) = missing else {
+        go_ahead(instance, loaded, playhead);
+        return Ok(());
+    };
     let start = Instant::now();
     let stepped = job.step(unit, loaded.generator.as_mut());
     match stepped {
@@ -400,6 +425,16 @@ fn advance(instance: &mut Instance, models: &mut HashMap<String, Loaded>, provid
             instance.job = None;
             Ok(())
         }
+    }
+}
+
+/// One inference towards what an instance will perhaps want next.
+fn go_ahead(instance: &mut Instance, loaded: &mut Loaded, playhead: Playhead) {
+    let Some(unit) = instance.next_ahead(playhead) else { return };
+    let Some(mut ahead) = instance.ahead.take() else { return };
+    // A network that fails at it will do so again when it is wanted, and then that is told.
+    if ahead.step(unit, loaded.generator.as_mut()).is_ok() {
+        instance.ahead = Some(ahead);
     }
 }
 

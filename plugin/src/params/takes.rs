@@ -98,12 +98,30 @@ impl History {
     }
 
     /// A take that nothing had before: not what was undone, nor a favourite, nor anything that the parameter can say.
-    fn next_take(&mut self, settings: &Settings) -> u32 {
+    fn next_take(&self, settings: &Settings) -> u32 {
         let favourites = settings.favourites.iter().flat_map(|kept| &kept.retakes);
         let before = settings.takes.iter().chain(favourites).map(|retake| retake.take).max().unwrap_or(0);
-        self.last_take = self.last_take.max(before).max(MAX_TAKE.unsigned_abs()) + 1;
-        self.last_take
+        self.last_take.max(before).max(MAX_TAKE.unsigned_abs()) + 1
     }
+}
+
+/// Adds a re-roll.
+fn add_retake(settings: &mut Settings, retake: Retake) -> Result<(), TakesError> {
+    let Retake { tracks, bars, take } = retake;
+    let n_takes = settings.takes.len();
+    let is_unlocked = settings.locks.iter().all(|lock| lock.after != n_takes);
+    match settings.takes.last_mut() {
+        // Only the last of equal ones counts, unless something was locked in between.
+        Some(last) if is_unlocked && (last.tracks, last.bars) == (tracks, bars) => last.take = take,
+        _ if (tracks, bars) == (Retake::ALL_TRACKS, Retake::ALL_BARS) => {
+            // Nothing written before leaves a trace.
+            settings.takes = vec![retake];
+            settings.locks.iter_mut().for_each(|lock| lock.after = 0);
+        }
+        _ if n_takes >= MAX_TAKES => return Err(TakesError::TooMany),
+        _ => settings.takes.push(retake),
+    }
+    Ok(())
 }
 
 impl BarlineParams {
@@ -120,22 +138,21 @@ impl BarlineParams {
         let super::Inner { settings, history, .. } = &mut *inner;
         let step = Step::new(settings);
         let take = history.next_take(settings);
-        let n_takes = settings.takes.len();
-        let is_unlocked = settings.locks.iter().all(|lock| lock.after != n_takes);
-        match settings.takes.last_mut() {
-            // Only the last of equal ones counts, unless something was locked in between.
-            Some(last) if is_unlocked && (last.tracks, last.bars) == (tracks, bars) => last.take = take,
-            _ if (tracks, bars) == (Retake::ALL_TRACKS, Retake::ALL_BARS) => {
-                // Nothing written before leaves a trace.
-                settings.takes = vec![Retake { tracks, bars, take }];
-                settings.locks.iter_mut().for_each(|lock| lock.after = 0);
-            }
-            _ if n_takes >= MAX_TAKES => return Err(TakesError::TooMany),
-            _ => settings.takes.push(Retake { tracks, bars, take }),
-        }
+        add_retake(settings, Retake { tracks, bars, take })?;
+        history.last_take = take;
         history.remember(step);
         self.saved.count_takes();
         Ok(())
+    }
+
+    /// The settings after a re-roll of everything.
+    #[must_use]
+    pub fn rerolled(&self) -> Option<Settings> {
+        let inner = self.saved.inner.lock();
+        let mut settings = inner.settings.clone();
+        let take = inner.history.next_take(&settings);
+        let retake = Retake { tracks: Retake::ALL_TRACKS, bars: Retake::ALL_BARS, take };
+        add_retake(&mut settings, retake).ok().map(|()| settings)
     }
 
     /// Keeps tracks in bars as they sound in `pattern` now: the notes that the knobs of the moment decode, before swing, humanising,
@@ -483,8 +500,11 @@ mod tests {
         assert_eq!(params.undo().seed, None);
         params.reroll(0b100, Retake::ALL_BARS).unwrap();
         assert_eq!(take_numbers(&params), [1001, 1003]);
-        params.reroll(ALL.0, ALL.1).unwrap();
-        assert_eq!(take_numbers(&params), [1004]);
+        for take in [1004, 1005] {
+            let next = params.rerolled();
+            params.reroll(ALL.0, ALL.1).unwrap();
+            assert_eq!((take_numbers(&params), next), (vec![take], Some(params.saved.snapshot().settings)));
+        }
         for bar in 0..63_u32 {
             params.reroll(1, 1 << (bar % 32)).unwrap();
         }
