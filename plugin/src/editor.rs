@@ -67,7 +67,7 @@ use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
-use strips::Change;
+use strips::{Change, Offer};
 use takeaway::TakeAway;
 use takes::{TakeStrip, Wish};
 use theme::Palette;
@@ -250,7 +250,7 @@ impl Page {
             self.view.models = (self.instance.models)();
             self.choose_model(id, setter);
         }
-        let mut changes = Vec::new();
+        let mut offers = Vec::new();
         // The window is cleared in the panels' colour; painting it again would cost as much as everything else where software draws.
         let bare = egui::Frame::side_top_panel(ui.style()).fill(Color32::TRANSPARENT);
         Panel::top("source").frame(bare).show(ui, |ui| {
@@ -264,7 +264,7 @@ impl Page {
         Panel::bottom("controls").frame(bare).show(ui, |ui| {
             ui.add_space(2.0);
             let mut handles = Vec::new();
-            changes.extend(lanes::show(ui, &self.instance.params, &self.view, setter, &mut handles));
+            offers.extend(lanes::show(ui, &self.instance.params, &self.view, setter, &mut handles));
             for (lane_idx, handle) in handles {
                 self.take_away.dragged(&handle, Which::Lane(lane_idx), &self.instance, &self.view, self.window);
             }
@@ -291,15 +291,16 @@ impl Page {
             if let Some((lane_idx, edit)) = edit {
                 self.edit(lane_idx, edit, setter);
             }
-            let (change, bar_of_strip) = strips::show(ui, &self.view, self.roll.time);
-            changes.extend(change);
+            let (offer, bar_of_strip) = strips::show(ui, &self.view, self.roll.time);
+            offers.extend(offer);
             if let Some(wish) = self.takes.show(ui, &self.view, &self.instance.params.saved) {
                 self.fulfil(&wish, setter);
             }
             self.learning.point_at(bar.or(bar_of_strip));
         });
-        for change in changes {
-            self.change(change, setter);
+        self.aim(&offers);
+        for offer in offers.iter().filter(|offer| offer.is_taken) {
+            self.change(offer.change, setter);
         }
         if self.changed.is_some_and(|at| at.elapsed() > SETTLED) {
             self.changed = None;
@@ -367,6 +368,13 @@ impl Page {
         }
         self.refused = None;
         self.settings_changed(setter);
+    }
+
+    /// Tells the engine what a click would re-roll, so that it can make it ahead; where the mouse is elsewhere, everything.
+    fn aim(&self, offers: &[Offer]) {
+        let (lanes, bars) =
+            offers.iter().find_map(|offer| offer.change.rerolls()).unwrap_or((Retake::ALL_TRACKS, Retake::ALL_BARS));
+        self.instance.params.aim_at(lanes, bars);
     }
 
     /// Re-rolls, locks or unlocks.

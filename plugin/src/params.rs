@@ -642,6 +642,7 @@ pub struct Saved {
     model: AtomicU32,
     primer: AtomicU32,
     takes: AtomicU32,
+    aim: takes::Aim,
     pattern_to_save: OnceLock<PatternToSave>,
 }
 

@@ -172,13 +172,6 @@ impl Source {
         spec
     }
 
-    /// After a re-roll of everything; of a pattern without end there is always more to make than that.
-    fn next(&self, knobs: StructureKnobs) -> Option<PatternSpec> {
-        let is_finite = self.shared.params.length.value().span() != Span::Endless;
-        let settings = (is_finite && !knobs.live_chords).then(|| self.shared.params.rerolled())??;
-        Some(self.spec(knobs, &settings))
-    }
-
     fn saved(&mut self, snapshot: &Snapshot) -> Option<Arc<Pattern>> {
         if self.unpacked.as_ref().is_none_or(|(loads, _)| *loads != snapshot.loads) {
             let unpacked = snapshot.pattern.as_ref().map(|saved| saved.unpack(0));
@@ -227,11 +220,22 @@ impl PatternSource for Source {
         Wanted {
             key: knobs.key(),
             spec: self.spec(knobs, &snapshot.settings),
-            next: self.next(knobs),
             model: snapshot.settings.model.clone(),
             takeover: if knobs.live_chords { Takeover::NextStep } else { Takeover::BarLine },
             saved: self.saved(&snapshot),
         }
+    }
+
+    fn aim(&mut self) -> u64 {
+        self.shared.params.aim()
+    }
+
+    /// After the re-roll that the mouse is at. Of a pattern without end there is always more to make than that.
+    fn next(&mut self) -> Option<PatternSpec> {
+        let knobs = self.shared.structure();
+        let is_finite = self.shared.params.length.value().span() != Span::Endless;
+        let settings = (is_finite && !knobs.live_chords).then(|| self.shared.params.rerolled())??;
+        Some(self.spec(knobs, &settings))
     }
 }
 

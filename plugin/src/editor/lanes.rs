@@ -2,7 +2,7 @@
 
 use super::{
     drag,
-    strips::Change,
+    strips::{Change, Offer},
     takeaway::handle,
     theme::Palette,
     view_model::{ViewModel, lane_set},
@@ -18,21 +18,21 @@ const TAKES_WIDTH: f32 = 104.0;
 const SLIDER_WIDTH: f32 = 96.0;
 const CHOICE_WIDTH: f32 = 116.0;
 
-/// The rows of the lanes. `handles` takes what their notes can be dragged out by.
+/// The rows of the lanes. Yields what a click does; `handles` takes what their notes can be dragged out by.
 pub fn show(
     ui: &mut Ui,
     params: &BarlineParams,
     view: &ViewModel,
     setter: &ParamSetter,
     handles: &mut Vec<(usize, Response)>,
-) -> Option<Change> {
-    let mut wanted = None;
+) -> Option<Offer> {
+    let mut offer = None;
     if view.lanes.is_empty() {
-        return wanted;
+        return offer;
     }
     let has_several = view.lanes.len() > 1;
     ui.horizontal_top(|ui| {
-        wanted = rows(ui, params, view, setter, handles);
+        offer = rows(ui, params, view, setter, handles);
         if has_several {
             ui.vertical(|ui| {
                 wide_label(ui, "For hosts that merge channels", CHOICE_WIDTH);
@@ -41,7 +41,7 @@ pub fn show(
             });
         }
     });
-    wanted
+    offer
 }
 
 fn rows(
@@ -50,10 +50,10 @@ fn rows(
     view: &ViewModel,
     setter: &ParamSetter,
     handles: &mut Vec<(usize, Response)>,
-) -> Option<Change> {
+) -> Option<Offer> {
     let lanes = &view.lanes;
     let (has_several, palette) = (lanes.len() > 1, Palette::of(ui));
-    let mut wanted = None;
+    let mut offer = None;
     Grid::new("lanes").num_columns(9).min_row_height(ROW_HEIGHT).spacing([8.0, 3.0]).show(ui, |ui| {
         ui.horizontal(|ui| super::widgets::heading(ui, if has_several { "Lanes" } else { "Lane" }));
         for _ in 0..3 {
@@ -82,7 +82,7 @@ fn rows(
             switch(ui, &of_lane.on, "", setter, "Off: the lane does not play.");
             lamp(ui, &of_lane.mute, "M", palette.busy, setter, "Mute: silent for now.");
             lamp(ui, &of_lane.solo, "S", palette.good, setter, "Solo: only solo lanes play.");
-            wanted = takes(ui, view, idx, &lane.name).or(wanted);
+            offer = takes(ui, view, idx, &lane.name).or(offer);
             slider(ui, &of_lane.density, setter, SLIDER_WIDTH, "More notes or fewer in this lane.");
             slider(ui, &of_lane.velocity, setter, SLIDER_WIDTH, "Added to the velocity of all.");
             if has_several {
@@ -95,26 +95,25 @@ fn rows(
             ui.end_row();
         }
     });
-    wanted
+    offer
 }
 
 /// Re-roll and lock of a whole lane.
-fn takes(ui: &mut Ui, view: &ViewModel, lane_idx: usize, name: &str) -> Option<Change> {
-    let (lanes, mut wanted) = (lane_set(lane_idx), None);
+fn takes(ui: &mut Ui, view: &ViewModel, lane_idx: usize, name: &str) -> Option<Offer> {
+    let (lanes, mut offer) = (lane_set(lane_idx), None);
     ui.horizontal(|ui| {
         ui.set_min_width(TAKES_WIDTH);
         ui.spacing_mut().item_spacing.x = 4.0;
         let reroll = ui.button("Re-roll");
         reroll.widget_info(|| WidgetInfo::labeled(Role::Button, true, format!("Re-roll {name}")));
-        if reroll.on_hover_text("Writes this lane anew, to go with the others; what is locked stays").clicked() {
-            wanted = Some(Change::Reroll { lanes, bars: Retake::ALL_BARS });
-        }
+        let reroll = reroll.on_hover_text("Writes this lane anew, to go with the others; what is locked stays");
+        offer = Offer::of(&reroll, Change::Reroll { lanes, bars: Retake::ALL_BARS });
         let (is_locked, bars) = (view.is_lane_locked(lane_idx), view.all_bars());
         let lock = ui.add_enabled(bars != 0, egui::Button::new(if is_locked { "Locked" } else { "Lock" }).selected(is_locked));
         lock.widget_info(|| WidgetInfo::selected(Role::CheckBox, bars != 0, is_locked, format!("Lock {name}")));
-        if lock.on_hover_text("Keeps this lane exactly as it sounds now, whatever else changes").clicked() {
-            wanted = Some(if is_locked { Change::Unlock { lanes, bars } } else { Change::Lock { lanes, bars } });
-        }
+        let lock = lock.on_hover_text("Keeps this lane exactly as it sounds now, whatever else changes");
+        let change = if is_locked { Change::Unlock { lanes, bars } } else { Change::Lock { lanes, bars } };
+        offer = Offer::of(&lock, change).or(offer);
     });
-    wanted
+    offer
 }

@@ -7,7 +7,7 @@ use super::{
     view_model::{ViewModel, bar_set, lane_set},
 };
 use crate::player::Part;
-use egui::{Align2, FontId, Rect, Role, Sense, StrokeKind, Ui, WidgetInfo};
+use egui::{Align2, FontId, Rect, Response, Role, Sense, StrokeKind, Ui, WidgetInfo};
 
 /// Height of a lane's strip with the space below it.
 const STRIP_HEIGHT: f32 = 13.0;
@@ -25,6 +25,33 @@ pub enum Change {
     Unlock { lanes: u16, bars: u32 },
 }
 
+impl Change {
+    /// Lanes and bars that it writes anew.
+    pub const fn rerolls(self) -> Option<(u16, u32)> {
+        match self {
+            Self::Reroll { lanes, bars } => Some((lanes, bars)),
+            Self::Lock { .. } | Self::Unlock { .. } => None,
+        }
+    }
+}
+
+/// What a click at the place of the mouse does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Offer {
+    /// What it changes.
+    pub change: Change,
+    /// Whether it was clicked.
+    pub is_taken: bool,
+}
+
+impl Offer {
+    /// What is under the mouse or was clicked, by whatever means.
+    pub fn of(response: &Response, change: Change) -> Option<Self> {
+        let is_taken = response.clicked();
+        (is_taken || response.hovered()).then_some(Self { change, is_taken })
+    }
+}
+
 /// Height of the strips of these lanes: none where a pattern has no bars of its own.
 #[must_use]
 pub fn height(view: &ViewModel) -> f32 {
@@ -32,12 +59,12 @@ pub fn height(view: &ViewModel) -> f32 {
     (0..rows).fold(0.0, |height, _| height + STRIP_HEIGHT)
 }
 
-/// The strips, on the time scale of the roll. Yields what is wanted, and the bar under the mouse.
-pub fn show(ui: &mut Ui, view: &ViewModel, time: View) -> (Option<Change>, Option<u32>) {
-    let (mut wanted, mut pointed) = (None, None);
+/// The strips, on the time scale of the roll. Yields what a click does, and the bar under the mouse.
+pub fn show(ui: &mut Ui, view: &ViewModel, time: View) -> (Option<Offer>, Option<u32>) {
+    let (mut offer, mut pointed) = (None, None);
     let height = height(view);
     if height == 0.0 || view.roll.n_bars == 0 {
-        return (wanted, pointed);
+        return (offer, pointed);
     }
     let palette = Palette::of(ui);
     let (rect, _) = ui.allocate_exact_size(egui::vec2(ui.available_width(), height), Sense::hover());
@@ -79,11 +106,13 @@ pub fn show(ui: &mut Ui, view: &ViewModel, time: View) -> (Option<Change>, Optio
                 pointed = Some(bar);
                 clip.rect_stroke(cell, 1.0, (1.0, palette.playhead), StrokeKind::Inside);
             }
-            let wants_lock = response.secondary_clicked() || response.clicked() && ui.input(|i| i.modifiers.shift);
-            if wants_lock {
-                wanted = Some(if is_locked { Change::Unlock { lanes, bars } } else { Change::Lock { lanes, bars } });
-            } else if response.clicked() && !is_locked {
-                wanted = Some(Change::Reroll { lanes, bars });
+            let lock = if is_locked { Change::Unlock { lanes, bars } } else { Change::Lock { lanes, bars } };
+            if response.secondary_clicked() {
+                offer = Some(Offer { change: lock, is_taken: true });
+            } else if ui.input(|i| i.modifiers.shift) {
+                offer = Offer::of(&response, lock).or(offer);
+            } else if !is_locked {
+                offer = Offer::of(&response, Change::Reroll { lanes, bars }).or(offer);
             }
             if response.clicked() {
                 // Undo works on the keyboard from here on.
@@ -97,7 +126,7 @@ pub fn show(ui: &mut Ui, view: &ViewModel, time: View) -> (Option<Change>, Optio
             response.on_hover_text(format!("{name}\n{hint}"));
         }
     }
-    (wanted, pointed)
+    (offer, pointed)
 }
 
 /// The bars in which each lane begins a note; bit `n` is bar `n`.

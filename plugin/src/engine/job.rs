@@ -20,8 +20,6 @@ use std::{
 const RESERVE_BARS: u32 = 256;
 /// Settings that have stayed for so long are worth a reserve; automated ones change with every bar.
 const SETTLED: Duration = Duration::from_secs(5);
-/// Settings that have stayed for so long are not being turned just now: what will perhaps be wanted next is made.
-const REST: Duration = Duration::from_millis(300);
 /// Chains kept of an endless pattern beyond its reserve: a song loop as long as this is played from what is there after its first pass.
 const MAX_UNITS: usize = 16;
 /// Chains of an endless pattern that are made ready after the one that plays.
@@ -192,11 +190,6 @@ impl Job {
     /// Whether the settings have stayed for long enough.
     pub fn is_settled(&self) -> bool {
         self.began.elapsed() >= SETTLED
-    }
-
-    /// Whether they are not being turned just now.
-    pub fn is_at_rest(&self) -> bool {
-        self.began.elapsed() >= REST
     }
 
     /// Whether it makes what another one does.

@@ -11,11 +11,6 @@ pub struct Wanted {
     pub key: u64,
     /// What to make.
     pub spec: PatternSpec,
-    /// What will perhaps be wanted next: a re-roll of everything. Made ahead while somebody listens ([`Registration::listen`]) and nothing
-    /// else is to be done.
-    ///
-    /// [`Registration::listen`]: super::Registration::listen
-    pub next: Option<PatternSpec>,
     /// Model by id or path; empty for the default.
     pub model: String,
     /// When it replaces what plays.
@@ -34,6 +29,17 @@ pub trait PatternSource: Send {
 
     /// What is wanted now. Called when the key has changed; must yield the same whenever it is called with the same key.
     fn wanted(&mut self) -> Wanted;
+
+    /// Names what will perhaps be wanted next. Called at every poll: must be cheap.
+    fn aim(&mut self) -> u64 {
+        0
+    }
+
+    /// What will perhaps be wanted next, in place of what is wanted now. It is made ahead while somebody listens
+    /// ([`Registration::listen`](super::Registration::listen)) and nothing else is to be done.
+    fn next(&mut self) -> Option<PatternSpec> {
+        None
+    }
 }
 
 /// How far an instance's pattern is.

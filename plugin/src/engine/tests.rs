@@ -67,12 +67,12 @@ impl ModelProvider for Provider {
 
 /// An instance whose wishes the test changes; its key is a count of the changes.
 #[derive(Clone)]
-struct Hand(Arc<Mutex<Wanted>>);
+struct Hand(Arc<Mutex<Wanted>>, Arc<Mutex<(u64, Option<PatternSpec>)>>);
 
 impl Hand {
     fn new(spec: PatternSpec) -> Self {
-        let wanted = Wanted { key: 71, spec, next: None, model: String::new(), takeover: Takeover::BarLine, saved: None };
-        Self(Arc::new(Mutex::new(wanted)))
+        let wanted = Wanted { key: 71, spec, model: String::new(), takeover: Takeover::BarLine, saved: None };
+        Self(Arc::new(Mutex::new(wanted)), Arc::default())
     }
 
     fn change(&self, change: impl FnOnce(&mut Wanted)) -> u64 {
@@ -81,11 +81,24 @@ impl Hand {
         wanted.key += 1;
         wanted.key
     }
+
+    fn aim_at(&self, next: PatternSpec) {
+        let mut aim = lock(&self.1);
+        *aim = (aim.0 + 1, Some(next));
+    }
 }
 
 impl PatternSource for Hand {
     fn wanted(&mut self) -> Wanted {
         lock(&self.0).clone()
+    }
+
+    fn aim(&mut self) -> u64 {
+        lock(&self.1).0
+    }
+
+    fn next(&mut self) -> Option<PatternSpec> {
+        lock(&self.1).1.clone()
     }
 }
 
@@ -180,7 +193,7 @@ fn whoever_listens_hears_of_each_pattern_once_it_is_there() {
 }
 
 #[test]
-fn a_re_roll_of_everything_is_made_ahead_while_somebody_watches() {
+fn the_re_roll_that_is_aimed_at_is_made_ahead_while_somebody_watches() {
     let provider = Provider::default();
     let n_runs = Arc::clone(&provider.n_runs);
     let engine = Engine::start(Box::new(provider));
@@ -189,7 +202,8 @@ fn a_re_roll_of_everything_is_made_ahead_while_somebody_watches() {
         let takes = vec![Retake { tracks: Retake::ALL_TRACKS, bars: Retake::ALL_BARS, take }];
         PatternSpec { takes, ..spec() }
     };
-    let key = hand.change(|w| w.next = Some(rerolled(1_001)));
+    hand.aim_at(rerolled(1_001));
+    let key = lock(&hand.0).key;
     let registration = engine.register(Arc::clone(&port), Box::new(hand.clone()));
     await_delivery(&port);
     play(&port, 3, key);
@@ -197,21 +211,30 @@ fn a_re_roll_of_everything_is_made_ahead_while_somebody_watches() {
     std::thread::sleep(Duration::from_millis(500));
     assert_eq!(n_runs.load(Ordering::SeqCst), 8);
     let told = told(&registration);
-    for take in 1_001..1_004 {
+    let await_ahead = || {
         let start = Instant::now();
         while n_runs.load(Ordering::SeqCst) < 16 && start.elapsed() < Duration::from_secs(20) {
             std::thread::sleep(Duration::from_millis(1));
         }
         assert_eq!(n_runs.swap(8, Ordering::SeqCst), 16, "made ahead");
+    };
+    // The mouse was elsewhere before it came here.
+    await_ahead();
+    hand.aim_at(rerolled(1_000));
+    await_ahead();
+    hand.aim_at(rerolled(1_001));
+    for take in 1_001..1_004 {
+        await_ahead();
         assert!(port.incoming.is_empty() && told.try_recv().is_err(), "nobody has asked for it yet");
-        let key = hand.change(|w| (w.spec, w.next) = (rerolled(take), Some(rerolled(take + 1))));
+        let key = hand.change(|w| w.spec = rerolled(take));
+        hand.aim_at(rerolled(take + 1));
         registration.nudge();
         assert_eq!(await_delivery(&port).pattern, Pattern { key, ..expected("tiny", &rerolled(take), 0, 8) });
         play(&port, 3, key);
         told.recv_timeout(Duration::from_secs(20)).unwrap();
     }
     // Something else is wanted: what was made ahead is of no use.
-    let key = hand.change(|w| (w.spec.seed, w.next) = (32, None));
+    let key = hand.change(|w| w.spec.seed = 32);
     let other = PatternSpec { seed: 32, ..rerolled(1_003) };
     assert_eq!(await_delivery(&port).pattern, Pattern { key, ..expected("tiny", &other, 0, 8) });
 }
@@ -344,8 +367,7 @@ fn after_a_jump_the_music_is_there_before_its_chain_is_whole() {
     manifest.chain_bars = 8;
     let mut fake = Fake::new(manifest);
     let whole = build_pattern(&mut fake, &endless, 96, 8, |_| ()).unwrap();
-    let wanted =
-        Wanted { key: 71, spec: endless.clone(), next: None, model: String::new(), takeover: Takeover::BarLine, saved: None };
+    let wanted = Wanted { key: 71, spec: endless.clone(), model: String::new(), takeover: Takeover::BarLine, saved: None };
     let mut job = job::Job::new(wanted, endless, &fake);
     // The third bar of the chain that begins with bar 96 plays.
     let playhead = Playhead { bar: 98, playing: true, ..Playhead::default() };
@@ -369,8 +391,7 @@ fn after_a_jump_the_music_is_there_before_its_chain_is_whole() {
 fn the_beginning_of_an_endless_song_is_made_in_reserve() {
     let endless = PatternSpec { span: Span::Endless, ..spec() };
     let mut fake = Fake::new(tiny());
-    let wanted =
-        Wanted { key: 71, spec: endless.clone(), next: None, model: String::new(), takeover: Takeover::BarLine, saved: None };
+    let wanted = Wanted { key: 71, spec: endless.clone(), model: String::new(), takeover: Takeover::BarLine, saved: None };
     let mut job = job::Job::new(wanted, endless.clone(), &fake);
     let mut delivered = Vec::new();
     let mut made = Vec::new();

@@ -25,6 +25,8 @@ const POLL_PLAYING: Duration = Duration::from_millis(2);
 const POLL_IDLE: Duration = Duration::from_millis(20);
 /// Patterns kept, so that undo and the last takes need no inference; of the band's longest each takes 0.3 MB.
 const KEPT: usize = 8;
+/// What is to be wanted perhaps is made once nothing has changed for so long: a hand on a knob, or a mouse on its way, goes on sooner.
+const REST: Duration = Duration::from_millis(100);
 /// Pause after a failure, so that one that lasts does not keep a core busy.
 const BACK_OFF: Duration = Duration::from_secs(1);
 /// A player that has taken all it was given and does not play it was made anew: after this long it is given it again.
@@ -37,6 +39,29 @@ pub(super) struct Shared {
     pub stop: AtomicBool,
 }
 
+/// What an instance will perhaps want next.
+#[derive(Default)]
+struct Ahead {
+    /// Its source's name for it.
+    aim: u64,
+    /// Since when that is so; none before the first look.
+    since: Option<Instant>,
+    /// Where it has begun: the job, or none where there is nothing to make.
+    job: Option<Option<Job>>,
+}
+
+impl Ahead {
+    fn new(aim: u64) -> Self {
+        Self { aim, since: Some(Instant::now()), job: None }
+    }
+
+    /// Whether an inference towards it is to be made, or it is to begin.
+    fn is_missing(&self, playhead: Playhead) -> bool {
+        let is_at_rest = self.since.is_some_and(|since| since.elapsed() >= REST);
+        is_at_rest && self.job.as_ref().is_none_or(|job| job.as_ref().is_some_and(|job| job.next(playhead, false).is_some()))
+    }
+}
+
 /// An instance, as the worker keeps it.
 pub(super) struct Instance {
     source: Box<dyn PatternSource>,
@@ -46,8 +71,7 @@ pub(super) struct Instance {
     /// What is wanted and has no job yet.
     fresh: Option<Wanted>,
     job: Option<Job>,
-    /// What will perhaps be wanted next.
-    ahead: Option<Job>,
+    ahead: Ahead,
     /// Name under which the job's model is loaded.
     model: String,
     pending: Option<Box<Delivery>>,
@@ -72,7 +96,7 @@ impl Instance {
             key: None,
             fresh: None,
             job: None,
-            ahead: None,
+            ahead: Ahead::default(),
             model: String::new(),
             pending: None,
             last: None,
@@ -100,7 +124,14 @@ impl Instance {
         while self.port.retired.pop().is_some() {}
         // Without a key it has just failed: then only time makes it look again.
         let is_resting = self.key.is_none() && self.rest_until.is_some_and(|until| Instant::now() < until);
-        if is_resting || self.key == Some(self.source.key()) {
+        if is_resting {
+            return;
+        }
+        let aim = self.source.aim();
+        if self.key == Some(self.source.key()) {
+            if self.ahead.aim != aim {
+                self.ahead = Ahead::new(aim);
+            }
             return;
         }
         let wanted = self.source.wanted();
@@ -171,13 +202,6 @@ impl Instance {
         }
     }
 
-    /// The unit to make next of what will perhaps be wanted: while somebody watches and all else is there.
-    fn next_ahead(&self, playhead: Playhead) -> Option<u32> {
-        let is_watched = lock(&self.common.listener).is_some();
-        let ahead = self.ahead.as_ref().filter(|ahead| is_watched && ahead.is_at_rest())?;
-        ahead.next(playhead, false).map(|(unit, _)| unit)
-    }
-
     /// How urgent its next inference is; smaller is sooner. `None` when nothing is missing.
     fn urgency(&self, playhead: Playhead, now: Instant) -> Option<(u8, Need, u64)> {
         if self.rest_until.is_some_and(|until| now < until) {
@@ -189,7 +213,8 @@ impl Instance {
             Some(_) => Need::In(0),
             None => match self.job.as_ref().and_then(|job| job.next(playhead, job.is_settled())) {
                 Some((_, need)) => need,
-                None => self.next_ahead(playhead).map(|_| Need::Reserve)?,
+                None if self.ahead.is_missing(playhead) && lock(&self.common.listener).is_some() => Need::Reserve,
+                None => return None,
             },
         };
         let class = match need {
@@ -364,9 +389,7 @@ fn begin(instance: &mut Instance, wanted: Wanted, loaded: &Loaded, mut error: Op
     // A finite pattern from the project is whole: only the model had to be there for what comes next.
     let is_endless = wanted.spec.span == Span::Endless;
     let is_wanted = is_endless || !instance.plays(wanted.key);
-    let made = instance.ahead.take();
-    let next = wanted.next.clone().filter(|_| spec == wanted.spec);
-    instance.ahead = next.map(|next| Job::new(Wanted { spec: next.clone(), saved: None, ..wanted.clone() }, next, generator));
+    let made = std::mem::replace(&mut instance.ahead, Ahead::new(instance.source.aim())).job.flatten();
     instance.job = is_wanted.then(|| {
         let job = Job::new(wanted, spec, generator);
         match made.filter(|made| made.makes_as(&job)) {
@@ -382,7 +405,6 @@ fn advance(instance: &mut Instance, models: &mut HashMap<String, Loaded>, provid
     let Some(loaded) = models.get_mut(&instance.model) else {
         // Another instance met an error in it; what is there of the job is as good as new.
         instance.fresh = instance.job.take().map(|job| job.wanted);
-        instance.ahead = None;
         return Ok(());
     };
     let missing = instance.job.as_mut().and_then(|job| job.next(playhead, job.is_settled()).map(|(unit, _)| (job, unit)));
@@ -430,12 +452,18 @@ fn advance(instance: &mut Instance, models: &mut HashMap<String, Loaded>, provid
 
 /// One inference towards what an instance will perhaps want next.
 fn go_ahead(instance: &mut Instance, loaded: &mut Loaded, playhead: Playhead) {
-    let Some(unit) = instance.next_ahead(playhead) else { return };
-    let Some(mut ahead) = instance.ahead.take() else { return };
+    let generator = loaded.generator.as_mut();
+    let begun = instance.ahead.job.take().unwrap_or_else(|| {
+        let mut wanted = instance.source.wanted();
+        let next = instance.source.next().filter(|_| instance.key == Some(wanted.key))?;
+        (wanted.spec, wanted.saved) = (next.clone(), None);
+        Some(Job::new(wanted, next, generator).going_on(&instance.whole))
+    });
     // A network that fails at it will do so again when it is wanted, and then that is told.
-    if ahead.step(unit, loaded.generator.as_mut()).is_ok() {
-        instance.ahead = Some(ahead);
-    }
+    instance.ahead.job = Some(begun.and_then(|mut job| match job.next(playhead, false) {
+        Some((unit, _)) => job.step(unit, generator).is_ok().then_some(job),
+        None => Some(job),
+    }));
 }
 
 impl Loaded {

@@ -19,7 +19,7 @@ use crate::{
     },
     state::{GivenTrack, MAX_FAVOURITE_RETAKES, MAX_FAVOURITES, Settings, TakeAddress, TakenLock, n_retakes},
 };
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Steps that can be undone.
 const MAX_UNDO: usize = 64;
@@ -105,6 +105,26 @@ impl History {
     }
 }
 
+/// The tracks and bars that will perhaps be re-rolled next.
+pub(super) struct Aim(AtomicU64);
+
+impl Default for Aim {
+    fn default() -> Self {
+        Self(AtomicU64::new(Self::code(Retake::ALL_TRACKS, Retake::ALL_BARS)))
+    }
+}
+
+impl Aim {
+    fn code(tracks: u16, bars: u32) -> u64 {
+        u64::from(tracks) << 32 | u64::from(bars)
+    }
+
+    fn get(&self) -> (u16, u32) {
+        let [_, _, a, b, c, d, e, f] = self.0.load(Ordering::Relaxed).to_be_bytes();
+        (u16::from_be_bytes([a, b]), u32::from_be_bytes([c, d, e, f]))
+    }
+}
+
 /// Adds a re-roll.
 fn add_retake(settings: &mut Settings, retake: Retake) -> Result<(), TakesError> {
     let Retake { tracks, bars, take } = retake;
@@ -145,14 +165,24 @@ impl BarlineParams {
         Ok(())
     }
 
-    /// The settings after a re-roll of everything.
+    /// Tells which tracks and bars the user is about to re-roll, so that it can be made ahead.
+    pub fn aim_at(&self, tracks: u16, bars: u32) {
+        self.saved.aim.0.store(Aim::code(tracks, bars), Ordering::Relaxed);
+    }
+
+    /// Names what the user is about to re-roll; at first everything.
+    #[must_use]
+    pub fn aim(&self) -> u64 {
+        self.saved.aim.0.load(Ordering::Relaxed)
+    }
+
+    /// The settings after that re-roll; `None` where it would be refused.
     #[must_use]
     pub fn rerolled(&self) -> Option<Settings> {
         let inner = self.saved.inner.lock();
         let mut settings = inner.settings.clone();
-        let take = inner.history.next_take(&settings);
-        let retake = Retake { tracks: Retake::ALL_TRACKS, bars: Retake::ALL_BARS, take };
-        add_retake(&mut settings, retake).ok().map(|()| settings)
+        let ((tracks, bars), take) = (self.saved.aim.get(), inner.history.next_take(&settings));
+        add_retake(&mut settings, Retake { tracks, bars, take }).ok().map(|()| settings)
     }
 
     /// Keeps tracks in bars as they sound in `pattern` now: the notes that the knobs of the moment decode, before swing, humanising,
@@ -500,11 +530,13 @@ mod tests {
         assert_eq!(params.undo().seed, None);
         params.reroll(0b100, Retake::ALL_BARS).unwrap();
         assert_eq!(take_numbers(&params), [1001, 1003]);
-        for take in [1004, 1005] {
+        for (tracks, bars, takes) in [(ALL.0, ALL.1, &[1004][..]), (ALL.0, ALL.1, &[1005]), (0b1000, 1 << 31, &[1005, 1006])] {
+            params.aim_at(tracks, bars);
             let next = params.rerolled();
-            params.reroll(ALL.0, ALL.1).unwrap();
-            assert_eq!((take_numbers(&params), next), (vec![take], Some(params.saved.snapshot().settings)));
+            params.reroll(tracks, bars).unwrap();
+            assert_eq!((&take_numbers(&params)[..], next), (takes, Some(params.saved.snapshot().settings)));
         }
+        params.reroll(ALL.0, ALL.1).unwrap();
         for bar in 0..63_u32 {
             params.reroll(1, 1 << (bar % 32)).unwrap();
         }
