@@ -560,6 +560,31 @@ fn bars_and_lanes_are_written_anew_locked_and_undone() {
 }
 
 #[test]
+fn what_a_click_would_write_anew_is_what_is_made_ahead() {
+    let mut harness = open();
+    let all = (Retake::ALL_TRACKS, Retake::ALL_BARS);
+    let aim = |harness: &Harness<'_, Stage>| {
+        let ahead = harness.state().params.rerolled().unwrap();
+        ahead.takes.last().map(|retake| (retake.tracks, retake.bars)).unwrap()
+    };
+    assert_eq!(aim(&harness), all);
+    for (label, expected) in [
+        ("Drums bar 3", (0b1, 0b100)),
+        ("Re-roll Guitar", (0b1000, Retake::ALL_BARS)),
+        ("Lock Guitar", all),
+        ("Bass bar 2", (0b10, 0b10)),
+        ("Re-roll all", all),
+    ] {
+        harness.get_by_label(label).hover();
+        harness.run_steps(3);
+        assert_eq!(aim(&harness), expected, "{label}");
+    }
+    harness.get_by_label("Bass bar 2").click_secondary();
+    harness.run_steps(3);
+    assert_eq!(aim(&harness), all, "what is locked is not written anew");
+}
+
+#[test]
 fn one_goes_back_to_a_take_keeps_it_and_morphs_to_it() {
     let mut harness = open();
     let address = |harness: &Harness<'_, Stage>| {
