@@ -35,16 +35,7 @@ const TABLE: &[Room] = &[
     Room {
         name: "editor",
         rooms: &["music", "generate", "engine", "params", "state", "player", "export"],
-        crates: &[
-            "egui",
-            "nice_plug",
-            "nice_plug_egui",
-            "parking_lot",
-            "percent_encoding",
-            "raw_window_handle",
-            "tempfile",
-            "x11rb",
-        ],
+        crates: &["barline_drag", "egui", "nice_plug", "nice_plug_egui", "parking_lot", "tempfile"],
     },
     Room { name: "listen", rooms: &["music"], crates: &["crossbeam", "rustysynth"] },
     Room {
@@ -61,6 +52,7 @@ const TABLE: &[Room] = &[
 const RESTRICTED: &[&str] = &[
     "anyhow",
     "atomic_float",
+    "barline_drag",
     "base64",
     "clap",
     "crossbeam",
@@ -80,16 +72,13 @@ const RESTRICTED: &[&str] = &[
     "ort",
     "ort_tract",
     "parking_lot",
-    "percent_encoding",
     "plotters",
     "png",
     "prost",
     "rand",
-    "raw_window_handle",
     "rustysynth",
     "sha2",
     "tempfile",
-    "x11rb",
     "xxhash_rust",
     "zip",
 ];

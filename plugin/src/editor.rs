@@ -6,7 +6,6 @@ mod chooser;
 mod chord_lane;
 mod chord_model;
 mod controls;
-mod drag;
 mod given;
 mod harmony;
 mod hint;
@@ -19,6 +18,7 @@ mod preferences;
 mod presets;
 mod primer;
 mod progressions;
+mod release;
 mod roll;
 mod roll_model;
 mod routing;
@@ -38,9 +38,9 @@ use crate::{
     music::time::{Tempo, TimeSignature},
     params::{BarlineParams, ChordSource, Edit, MAX_SEED, Stepped},
 };
+use barline_drag::Window;
 use chooser::{MIDI, MODEL, ends};
 use chord_lane::ChordLane;
-use drag::Window;
 use egui::{Align, Button, CentralPanel, Color32, Event, Key, Layout, Modifiers, Panel, RichText, Role, Ui, WidgetInfo};
 use given::Given;
 use hint::Hint;

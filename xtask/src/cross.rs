@@ -8,7 +8,7 @@ use crate::{
 };
 use anyhow::{Context, Result, ensure};
 use std::{
-    fs,
+    env, fs,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -46,6 +46,7 @@ pub fn run() -> Result<()> {
         ("check for Linux on ARM", &|_| check(&LINUX_ARM)),
         ("build for Windows", &|_| windows()),
         ("Windows' command line under Wine", &|_| command_line()),
+        ("files dragged and dropped under Wine", &|closing| under_wine_tests(&["test", "--package", "barline-drag"], closing)),
         ("Windows' host tests under Wine", &host_tests),
     ])
 }
@@ -55,8 +56,11 @@ fn target_dir() -> Result<PathBuf> {
     Ok(workspace::target_dir()?.join("cross"))
 }
 
-/// Cargo for another platform: this toolchain where it has the platform's standard library (`rustup target add`), else a nightly one that
-/// compiles it.
+/// Names the cargo of a toolchain that has the standard library's source, rustc beside it: where there is no nightly one that has.
+const CARGO: &str = "BARLINE_CROSS_CARGO";
+
+/// Cargo for another platform: this toolchain where it has the platform's standard library (`rustup target add`), else one that compiles
+/// it.
 fn cargo(task: &[&str], platform: &Platform) -> Result<Command, String> {
     let Platform { triple, compiler, debian } = platform;
     if !workspace::exists(compiler, "--version") {
@@ -64,10 +68,23 @@ fn cargo(task: &[&str], platform: &Platform) -> Result<Command, String> {
     }
     let output = Command::new("rustc").args(["--print", "target-libdir", "--target", triple]).output();
     let has_std = output.is_ok_and(|o| Path::new(String::from_utf8_lossy(&o.stdout).trim()).is_dir());
-    let mut command = if has_std { workspace::cargo() } else { sanitize::nightly() };
+    let named = env::var_os(CARGO).map(PathBuf::from);
+    let mut command = match &named {
+        _ if has_std => workspace::cargo(),
+        Some(cargo) => {
+            let mut command = Command::new(cargo);
+            // The variables by which rustup passes a toolchain on must not reach it.
+            command.env("CARGO", cargo).env("RUSTC", cargo.with_file_name("rustc")).env_remove("RUSTUP_TOOLCHAIN");
+            command.env("RUSTC_BOOTSTRAP", "1");
+            command
+        }
+        None => {
+            sanitize::with_source()?;
+            sanitize::nightly()
+        }
+    };
     command.args(task).args(["--target", triple]);
     if !has_std {
-        sanitize::with_source()?;
         command.arg("-Zbuild-std=std,panic_unwind,proc_macro,test");
     }
     command.env("CARGO_TARGET_DIR", target_dir().map_err(|e| e.to_string())?);
@@ -154,7 +171,12 @@ fn command_line() -> Result<Outcome> {
 fn host_tests(closing: &mut Vec<String>) -> Result<Outcome> {
     let tests = TESTS.iter().flat_map(|test| ["--test", test]);
     let task: Vec<&str> = ["test", "--package", "barline-tests", "--no-fail-fast"].into_iter().chain(tests).collect();
-    let cargo = match cargo(&task, &WINDOWS) {
+    under_wine_tests(&task, closing)
+}
+
+/// Runs tests of a Windows build.
+fn under_wine_tests(task: &[&str], closing: &mut Vec<String>) -> Result<Outcome> {
+    let cargo = match cargo(task, &WINDOWS) {
         Ok(command) => command,
         Err(why) => return Ok(Outcome::Skipped(why)),
     };

@@ -102,7 +102,7 @@ pub fn run() -> Result<()> {
     });
     report.step("unit tests", |closing| {
         runner(workspace::cargo().args(["test", "--package", "barline", "--features", FEATURES]), closing)?;
-        runner(workspace::cargo().args(["test", "--package", "xtask"]), closing)
+        runner(workspace::cargo().args(["test", "--package", "barline-drag", "--package", "xtask"]), closing)
     });
     report.step("the player under RealtimeSanitizer", sanitize::real_time);
     report.step("the core under Miri", sanitize::miri);

@@ -1,7 +1,6 @@
 //! What a newcomer is told: three steps, and how to route notes in their host.
 
 use super::{
-    drag,
     routing::{self, Routing},
     theme::Palette,
     widgets::NOTE_SIZE,
@@ -11,11 +10,7 @@ use egui::{ComboBox, Frame, RichText, Role, ScrollArea, Ui, WidgetInfo};
 const STEPS: [&str; 3] = [
     "1.  Barline plays notes: route its MIDI output to an instrument. Preview makes them heard until then.",
     "2.  Press play in the host. Type chords above, choose a model; New takes another seed.",
-    if drag::IS_POSSIBLE {
-        "3.  Turn Threshold and Temperature while it plays: the roll shows at once what will sound. Save .mid or a drag takes it away."
-    } else {
-        "3.  Turn Threshold and Temperature while it plays: the roll shows at once what will sound. Save .mid takes it away."
-    },
+    "3.  Turn Threshold and Temperature while it plays: the roll shows at once what will sound. Save .mid or a drag takes it away.",
 ];
 /// The steps of a host take no more room than this.
 const MAX_HEIGHT: f32 = 130.0;

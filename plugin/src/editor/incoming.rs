@@ -3,11 +3,11 @@
 
 use super::{
     chooser::{Chooser, MODEL},
-    drag::{Catcher, Window},
     theme::Palette,
     view_model::{Line, Tone},
     widgets::NOTE_SIZE,
 };
+use barline_drag::{CAN_CATCH, Catcher, Window};
 use egui::{Context, RichText, Ui};
 use std::{
     path::{Path, PathBuf},
@@ -36,7 +36,7 @@ impl Incoming {
     /// Takes files that are dropped into a window.
     pub fn open(&mut self, window: Option<Window>, egui: &Context) {
         let egui = egui.clone();
-        self.catcher = window.and_then(|window| Catcher::new(window, move || egui.request_repaint()));
+        self.catcher = window.filter(|_| CAN_CATCH).map(|window| Catcher::new(window, move || egui.request_repaint()));
     }
 
     /// The window closes.

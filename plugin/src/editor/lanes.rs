@@ -1,7 +1,6 @@
 //! The lanes of the pattern: a row each.
 
 use super::{
-    drag,
     strips::{Change, Offer},
     takeaway::handle,
     theme::Palette,
@@ -72,7 +71,7 @@ fn rows(
                 ui.set_min_width(NAME_WIDTH);
                 let (dot, _) = ui.allocate_exact_size(egui::vec2(10.0, 10.0), Sense::hover());
                 ui.painter().rect_filled(dot, 2.0, palette.lane(idx, lanes.len()));
-                if drag::IS_POSSIBLE && has_several {
+                if has_several {
                     let name = Label::new(&lane.name).selectable(false).sense(Sense::click_and_drag());
                     handles.push((idx, handle(ui.add(name), &format!("Drag {}", lane.name))));
                 } else {

@@ -2,13 +2,14 @@
 
 use super::{
     Instance,
-    drag::{self, Drag, Ending, Progress, Window},
+    release::release,
     roll_model::ENDLESS_BARS,
     save::{self, Occasion, Which},
     theme::Palette,
     view_model::{LaneView, Tone, ViewModel},
     widgets::{NOTE_SIZE, set},
 };
+use barline_drag::{Drag, Ending, KEEPS_RELEASE, Progress, Window, drag_out};
 use egui::{Button, CursorIcon, Label, OpenUrl, Response, RichText, Role, Sense, Ui, WidgetInfo};
 use nice_plug::prelude::ParamSetter;
 use std::path::{Path, PathBuf};
@@ -49,11 +50,9 @@ impl TakeAway {
         if let Some(which) = chosen {
             self.last = Some(write(instance.music.as_deref(), which, instance, view));
         }
-        if drag::IS_POSSIBLE {
-            let handle = handle(ui.add(Button::new("Drag .mid").sense(Sense::click_and_drag())), "Drag the whole pattern");
-            self.dragged(&handle, Which::Pattern, instance, view, window);
-            self.offer(ui, instance, &view.lanes, setter);
-        }
+        let handle = handle(ui.add(Button::new("Drag .mid").sense(Sense::click_and_drag())), "Drag the whole pattern");
+        self.dragged(&handle, Which::Pattern, instance, view, window);
+        self.offer(ui, instance, &view.lanes, setter);
         match &self.last {
             Some(Ok(path)) => {
                 if ui.button("Copy path").on_hover_text("Puts the file's path on the clipboard").clicked() {
@@ -89,7 +88,7 @@ impl TakeAway {
         let begun = save::scratch().map_err(|error| error.to_string()).and_then(|folder| {
             let path = write(Some(&folder), which, instance, view)?;
             self.last = Some(Ok(path.clone()));
-            drag::drag_out(window, &[path]).map_err(|error| error.to_string())
+            drag_out(window, &[path]).map_err(|error| error.to_string())
         });
         match begun {
             Ok(drag) => self.drag = Some((drag, which)),
@@ -108,6 +107,9 @@ impl TakeAway {
             Progress::Dropped => return true,
             Progress::Ended(ending) => ending,
         };
+        if KEEPS_RELEASE {
+            release(ui.ctx());
+        }
         match ending {
             Ending::Taken => self.dropped = Some(*which),
             Ending::Nowhere => {}

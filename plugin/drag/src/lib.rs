@@ -1,13 +1,22 @@
-//! Files dragged out of the window, into the host or a file manager, and files dropped into it. The windowing library has no source of
-//! drags, and egui's part of it drops what arrives; both exist here for X11, on connections and threads of their own. Elsewhere there are
-//! none yet: the page shows no handle to drag, and files are opened by buttons.
-#![cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "only Linux has a source of drags so far"))]
+//! Files dragged out of a plugin's window, into the host or a file manager, and files dropped into it. The windowing library has no source
+//! of drags, and egui's part of it drops what arrives. One module for each windowing system, all with the same three names.
+//!
+//! Its own package, for Windows and macOS cannot be asked without `unsafe`, which the plugin's forbids.
+#![cfg_attr(target_os = "macos", expect(dead_code, reason = "nothing is caught there"))]
 
-mod uri;
+#[cfg(target_os = "macos")]
+mod cocoa;
+#[cfg(windows)]
+mod ole;
 #[cfg(target_os = "linux")]
 mod x11;
+
+#[cfg(target_os = "macos")]
+use cocoa as system;
+#[cfg(windows)]
+use ole as system;
 #[cfg(target_os = "linux")]
-mod x11_target;
+use x11 as system;
 
 use raw_window_handle::{HasWindowHandle, RawWindowHandle};
 use std::{
@@ -16,23 +25,27 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
-    thread::JoinHandle,
 };
 
-/// Whether files can be dragged out on this platform.
-pub const IS_POSSIBLE: bool = cfg!(target_os = "linux");
+/// Whether files can be dropped into a window on this platform. They can be dragged out on all.
+pub const CAN_CATCH: bool = !cfg!(target_os = "macos");
 
-/// The window of a page.
+/// Whether the system keeps for itself that the mouse button was let go after a drag: the page must be told.
+pub const KEEPS_RELEASE: bool = !cfg!(target_os = "linux");
+
+/// A window, as its system knows it: an X11 id, a `HWND`, the address of an `NSView`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Window(u32);
+pub struct Window(isize);
 
 impl Window {
     /// The window behind a handle; `None` where nothing can be dragged out of it.
     #[must_use]
     pub fn of(window: &impl HasWindowHandle) -> Option<Self> {
         match window.window_handle().ok()?.as_raw() {
-            RawWindowHandle::Xlib(handle) => u32::try_from(handle.window).ok().map(Self),
-            RawWindowHandle::Xcb(handle) => Some(Self(handle.window.get())),
+            RawWindowHandle::Xlib(handle) => isize::try_from(handle.window).ok().map(Self),
+            RawWindowHandle::Xcb(handle) => isize::try_from(handle.window.get()).ok().map(Self),
+            RawWindowHandle::Win32(handle) => Some(Self(handle.hwnd.get())),
+            RawWindowHandle::AppKit(handle) => Some(Self(handle.ns_view.as_ptr().addr().cast_signed())),
             _ => None,
         }
     }
@@ -41,15 +54,12 @@ impl Window {
 /// Why a drag does not begin.
 #[derive(Debug, thiserror::Error)]
 pub enum DragError {
-    /// There is no source of drags for this platform.
-    #[error("files cannot be dragged out on this platform yet: use Save .mid")]
-    Platform,
     /// The page is in no window.
     #[error("files cannot be dragged out of this window: use Save .mid")]
     NoWindow,
-    /// The system gives no thread.
+    /// The windowing system refuses.
     #[error("the drag cannot begin: {0}")]
-    Thread(#[from] std::io::Error),
+    System(#[from] system::Refused),
 }
 
 /// How a drag stands.
@@ -81,7 +91,7 @@ pub enum Ending {
     Failed(String),
 }
 
-/// What the page and the drag's thread share.
+/// What the page and the drag share.
 #[derive(Debug)]
 struct Shared {
     progress: Mutex<Progress>,
@@ -93,54 +103,44 @@ impl Shared {
     fn set(&self, progress: Progress) {
         *self.progress.lock().unwrap_or_else(PoisonError::into_inner) = progress;
     }
+
+    fn is_abandoned(&self) -> bool {
+        self.abandoned.load(Ordering::Relaxed)
+    }
 }
 
-/// A drag that has begun. One that is let go of ends, and its thread with it.
+/// A drag that has begun. One that is let go of ends, and what ran for it.
 #[derive(Debug)]
-pub struct Drag(Arc<Shared>, Option<JoinHandle<()>>);
+pub struct Drag {
+    shared: Arc<Shared>,
+    /// Dropped after the drag is known to be abandoned.
+    _held: system::Held,
+}
 
 impl Drag {
     /// How it stands.
     #[must_use]
     pub fn progress(&self) -> Progress {
-        self.0.progress.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.shared.progress.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
 impl Drop for Drag {
     fn drop(&mut self) {
-        self.0.abandoned.store(true, Ordering::Relaxed);
-        // Why a drag failed is of no use to anybody now.
-        let _ = self.1.take().map(JoinHandle::join);
+        self.shared.abandoned.store(true, Ordering::Relaxed);
     }
 }
 
-/// Drags files out of a window, while the mouse button is held in it. Yields at once; a thread goes on.
+/// Drags files of one folder out of a window, while the mouse button is held in it. Yields at once. To be called, and the drag let go of,
+/// on the window's thread.
 ///
 /// # Errors
 /// [`DragError`] where no drag can begin.
 pub fn drag_out(window: Option<Window>, paths: &[PathBuf]) -> Result<Drag, DragError> {
-    if !IS_POSSIBLE {
-        return Err(DragError::Platform);
-    }
     let window = window.ok_or(DragError::NoWindow)?;
     let shared = Arc::new(Shared { progress: Mutex::new(Progress::Held { welcome: false }), abandoned: AtomicBool::new(false) });
-    let (of_thread, list) = (Arc::clone(&shared), uri::list(paths));
-    let thread = std::thread::Builder::new().name("barline-drag".into()).spawn(move || {
-        let ending = run(window, list, &of_thread);
-        of_thread.set(Progress::Ended(ending));
-    })?;
-    Ok(Drag(shared, Some(thread)))
-}
-
-#[cfg(target_os = "linux")]
-fn run(window: Window, list: Vec<u8>, shared: &Shared) -> Ending {
-    x11::run(window.0, list, shared).unwrap_or_else(|error| Ending::Failed(error.to_string()))
-}
-
-#[cfg(not(target_os = "linux"))]
-fn run(_window: Window, _list: Vec<u8>, _shared: &Shared) -> Ending {
-    Ending::Failed(DragError::Platform.to_string())
+    let held = system::begin(window, paths, Arc::clone(&shared))?;
+    Ok(Drag { shared, _held: held })
 }
 
 /// Where files that were dropped wait for the page.
@@ -165,54 +165,49 @@ impl Inbox {
             (self.wake)();
         }
     }
+
+    fn fail(&self, error: &dyn std::error::Error) {
+        *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.to_string());
+    }
 }
 
 /// Takes files that are dropped into a window, while it lives.
-pub struct Catcher(Arc<Inbox>, Option<JoinHandle<()>>);
+pub struct Catcher {
+    inbox: Arc<Inbox>,
+    /// Dropped after the inbox is closed.
+    _caught: system::Caught,
+}
 
 impl Catcher {
-    /// Begins to take files; `wake` is called when there are some. `None` where that cannot be: files are then opened by buttons.
-    pub fn new(window: Window, wake: impl Fn() + Send + Sync + 'static) -> Option<Self> {
+    /// Begins to take files; `wake` is called when there are some. To be called, and let go of, on the window's thread.
+    pub fn new(window: Window, wake: impl Fn() + Send + Sync + 'static) -> Self {
         let (paths, hovered, closed) = (Mutex::default(), AtomicBool::new(false), AtomicBool::new(false));
         let inbox = Arc::new(Inbox { paths, hovered, closed, failed: Mutex::default(), wake: Box::new(wake) });
-        let of_thread = Arc::clone(&inbox);
-        let thread = std::thread::Builder::new().name("barline-drop".into());
-        let thread = IS_POSSIBLE.then(|| thread.spawn(move || catch(window, &of_thread)).ok())??;
-        Some(Self(inbox, Some(thread)))
+        let caught = system::catch(window, &inbox);
+        Self { inbox, _caught: caught }
     }
 
     /// The files dropped since.
     #[must_use]
     pub fn take(&self) -> Vec<PathBuf> {
-        std::mem::take(&mut *self.0.paths.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut *self.inbox.paths.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Why nothing can be dropped, if it cannot.
     #[must_use]
     pub fn failure(&self) -> Option<String> {
-        self.0.failed.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.inbox.failed.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Files are over the window.
     #[must_use]
     pub fn is_hovered(&self) -> bool {
-        self.0.hovered.load(Ordering::Relaxed)
+        self.inbox.hovered.load(Ordering::Relaxed)
     }
 }
 
 impl Drop for Catcher {
     fn drop(&mut self) {
-        self.0.closed.store(true, Ordering::Relaxed);
-        let _ = self.1.take().map(JoinHandle::join);
+        self.inbox.closed.store(true, Ordering::Relaxed);
     }
 }
-
-#[cfg(target_os = "linux")]
-fn catch(window: Window, inbox: &Inbox) {
-    if let Err(error) = x11_target::run(window.0, inbox) {
-        *inbox.failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.to_string());
-    }
-}
-
-#[cfg(not(target_os = "linux"))]
-fn catch(_window: Window, _inbox: &Inbox) {}

@@ -6,11 +6,8 @@
 //! # Source
 //! <https://www.freedesktop.org/wiki/Specifications/XDND/>
 
-use super::{Ending, Progress, Shared};
-use std::{
-    sync::atomic::Ordering,
-    time::{Duration, Instant},
-};
+use super::super::{Ending, Progress, Shared};
+use std::time::{Duration, Instant};
 use x11rb::{
     CURRENT_TIME, NONE,
     connection::Connection,
@@ -112,7 +109,7 @@ struct Source {
 /// Drags until the files are taken or the drag is over.
 pub fn run(editor: u32, list: Vec<u8>, shared: &Shared) -> Result<Ending, X11Error> {
     let mut source = Source::new(editor, list)?;
-    let is_abandoned = || shared.abandoned.load(Ordering::Relaxed);
+    let is_abandoned = || shared.is_abandoned();
     let begun = Instant::now();
     let place = loop {
         source.hear()?;

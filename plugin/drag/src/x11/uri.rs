@@ -14,7 +14,6 @@ pub fn list(paths: &[PathBuf]) -> Vec<u8> {
 }
 
 /// The files of a list: what is no file of a local disk is left out.
-#[cfg(unix)]
 #[must_use]
 pub fn paths(list: &[u8]) -> Vec<PathBuf> {
     use percent_encoding::percent_decode;
@@ -41,7 +40,6 @@ mod tests {
         assert_eq!(String::from_utf8(list(&paths)).unwrap(), text);
     }
 
-    #[cfg(unix)]
     #[test]
     fn uris_become_paths_and_what_is_no_file_is_left_out() {
         let text = b"# comment\r\nfile:///a%20b.mid\r\nhttp://x/y.mid\nfile://host/c.onnx\nfile:/d\nfile:e\nfile://\n\n";

@@ -5,8 +5,9 @@
 //! <https://www.freedesktop.org/wiki/Specifications/XDND/>
 
 use super::{
-    Inbox, uri,
-    x11::{Atoms, VERSIONS, X11Error, known},
+    super::Inbox,
+    source::{Atoms, VERSIONS, X11Error, known},
+    uri,
 };
 use std::{sync::atomic::Ordering, time::Duration};
 use x11rb::{
