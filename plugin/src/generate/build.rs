@@ -1,7 +1,7 @@
 //! Building patterns: phrase after phrase, chain after chain. Pure; worker thread and command line.
 
 use super::{
-    candidates::{Faults, take_of},
+    candidates::{Faults, MAX_TRIES, is_heard, take_of},
     generator::{GenerateError, Generator, PhraseInput},
     given::{Given, GivenCells},
     input::{View, one_hot_states, phrase_input},
@@ -30,7 +30,8 @@ pub const MAX_BUILD_BARS: u32 = 4 * MAX_PATTERN_BARS;
 /// in there, as if a pass had written it.
 ///
 /// Where a specification asks for several candidates, each pass writes a phrase that many times and keeps the try with the fewest
-/// [`Faults`]: what follows, in later passes and bars, goes on from that one.
+/// [`Faults`]: what follows, in later passes and bars, goes on from that one. A retake that names some of the tracks wants to hear them: it
+/// is tried again while one of them is silent in the bars that it names, [`MAX_TRIES`] times at most.
 ///
 /// On the way between two seeds, a network whose noise draws step by step has no path in its noise: one draw that turns out otherwise
 /// moves all that follow. There both seeds' phrases are written, each in its own chain, and track after track goes over to the other.
@@ -66,8 +67,8 @@ pub struct Builder {
     next_pass: usize,
     /// Its next try at that pass.
     next_candidate: u32,
-    /// The best try so far, and what it costs.
-    best: Option<(f64, Phrase)>,
+    /// The best try so far, and what it costs: tracks that are missed, then faults.
+    best: Option<((usize, f64), Phrase)>,
     n_rejected: u32,
     phrase: Phrase,
     /// The phrase as the first of two sides wrote it.
@@ -83,8 +84,6 @@ struct Phrase {
     logits: Vec<i8>,
     /// What greedy decoding makes of them.
     on: Vec<u8>,
-    /// Take of each track in each bar, `(n_bars, n_tracks)`.
-    takes: Vec<u32>,
     /// Take of what all of it shares.
     shared_take: u32,
 }
@@ -198,12 +197,15 @@ impl Builder {
         let roll = LogitRoll::from_logits(self.layout.clone(), written.len(), &logits)
             .map_err(|source| GenerateError::Roll { model: self.model.id.clone(), source })?;
         let phrase = self.with(&written, roll.cells());
-        let cost = if self.spec.candidates > 1 { self.faults(&phrase).cost() } else { 0.0 };
+        let faults = if self.spec.candidates > 1 { self.faults(&phrase).cost() } else { 0.0 };
+        let cost = (self.n_missed(&written, &phrase), faults);
         if self.best.as_ref().is_none_or(|(least, _)| cost < *least) {
             self.best = Some((cost, phrase));
         }
         self.next_candidate += 1;
-        if self.next_candidate >= self.spec.candidates || self.lead_in_left > 0 {
+        let is_missed = self.best.as_ref().is_some_and(|((n_missed, _), _)| *n_missed > 0);
+        let n_tries = if is_missed { self.spec.candidates.max(MAX_TRIES) } else { self.spec.candidates };
+        if self.next_candidate >= n_tries || self.lead_in_left > 0 {
             self.n_rejected += self.next_candidate - 1;
             self.next_candidate = 0;
             self.phrase = self.best.take().map(|(_, phrase)| phrase).unwrap_or_default();
@@ -224,6 +226,22 @@ impl Builder {
         let history = self.histories.get(self.next_pass).map_or(&[][..], Vec::as_slice);
         let chords: Vec<_> = self.bars().map(|bar| self.spec.progression.at(bar)).collect();
         Faults::of(&self.layout, &[history, &phrase.on].concat(), &chords)
+    }
+
+    /// How many of the tracks that a retake names are silent wherever it writes them.
+    fn n_missed(&self, written: &[u16], phrase: &Phrase) -> usize {
+        let whole = all_tracks(&self.layout);
+        let is_retake = self.next_pass >= self.sides.len();
+        if !is_retake || self.passes.get(self.next_pass).is_none_or(|pass| pass.tracks & whole == whole) {
+            return 0;
+        }
+        let n_steps = usize::from(self.layout.n_steps);
+        let is_missed = |track_idx: &usize| {
+            let bars: Vec<usize> = (0..).zip(written).filter(|(_, t)| **t >> track_idx & 1 == 1).map(|(bar, _)| bar).collect();
+            let is_heard = |bar| is_heard(&self.layout, *track_idx, &phrase.on, bar * n_steps..(bar + 1) * n_steps);
+            !bars.is_empty() && !bars.into_iter().any(is_heard)
+        };
+        (0..self.layout.tracks.len()).filter(is_missed).count()
     }
 
     /// The take of what the next try writes.
@@ -273,8 +291,9 @@ impl Builder {
         } else {
             written.iter().map(|tracks| !tracks).collect()
         };
-        let mut takes = self.phrase.takes.clone();
         let next_take = self.next_take();
+        // What is known needs no noise, and gets none of its own: what comes out is nobody's history.
+        let mut takes = vec![self.phrase.shared_take; written.len() * self.layout.tracks.len()];
         let n_before = u32::try_from(before.len() / n_bar_cells).unwrap_or(0);
         // After a lead-in, which lies over the first phrase's own bars, the bars before are that phrase's.
         let is_first = self.next_bar.is_multiple_of(self.chain_bars);
@@ -324,7 +343,7 @@ impl Builder {
         if self.next_pass < self.sides.len() {
             phrase.shared_take = take;
         }
-        self.each_written(written, |idx, bar_idx, track_idx| {
+        self.each_written(written, |_, bar_idx, track_idx| {
             for step in 0..n_steps {
                 let first = (bar_idx * n_steps + step) * n_cells;
                 let cells = self.layout.cells_of(track_idx);
@@ -332,7 +351,6 @@ impl Builder {
                 copy(&mut phrase.logits, logits, range.clone());
                 copy(&mut phrase.on, &on, range);
             }
-            phrase.takes.get_mut(idx).into_iter().for_each(|t| *t = take);
         });
         phrase
     }
@@ -357,12 +375,6 @@ impl Builder {
             self.phrase.logits = logits.to_vec();
             self.phrase.on = greedy(&self.layout, logits);
         }
-        for pass in 0..n_passes {
-            let (take, mut takes) =
-                (self.passes.get(pass).map_or(0, |retake| retake.take), std::mem::take(&mut self.phrase.takes));
-            self.each_written(&self.written_by(pass), |idx, _, _| takes.get_mut(idx).into_iter().for_each(|t| *t = take));
-            self.phrase.takes = takes;
-        }
         self.next_pass = n_passes;
         self.stands = Some((before, n_passes));
     }
@@ -373,12 +385,7 @@ impl Builder {
         let n_bars = usize::try_from(self.phrase_bars).unwrap_or(1);
         let n_phrase_cells = n_bars * n_bar_cells;
         let take = self.passes.first().map_or(self.spec.take, |first| first.take);
-        self.phrase = Phrase {
-            logits: vec![i8::MIN; n_phrase_cells],
-            on: vec![0; n_phrase_cells],
-            takes: vec![take; n_bars * self.layout.tracks.len()],
-            shared_take: take,
-        };
+        self.phrase = Phrase { logits: vec![i8::MIN; n_phrase_cells], on: vec![0; n_phrase_cells], shared_take: take };
         self.lay_layers(0);
     }
 
@@ -427,9 +434,6 @@ impl Builder {
                 let range = first + cells.start..first + cells.end;
                 copy(&mut self.phrase.logits, &other.logits, range.clone());
                 copy(&mut self.phrase.on, &other.on, range);
-            }
-            for idx in (0..n_bars).map(|bar| bar * n_tracks + track_idx) {
-                copy(&mut self.phrase.takes, &other.takes, idx..idx + 1);
             }
         }
     }
@@ -948,6 +952,88 @@ pub(crate) mod tests {
         }
     }
 
+    /// A network that is silent but for one input in `one_in`; 0 for always.
+    struct Shy {
+        fake: Fake,
+        one_in: u64,
+    }
+
+    impl Generator for Shy {
+        fn manifest(&self) -> &Manifest {
+            self.fake.manifest()
+        }
+
+        fn sha256(&self) -> &str {
+            self.fake.sha256()
+        }
+
+        fn backend(&self) -> &Backend {
+            self.fake.backend()
+        }
+
+        fn generate(&mut self, input: &PhraseInput) -> Result<Vec<f32>, GenerateError> {
+            let mut logits = self.fake.generate(input)?;
+            let bytes: Vec<u8> = input.latents.iter().flatten().flat_map(|v| v.to_le_bytes()).collect();
+            if xxhash_rust::xxh3::xxh3_64(&bytes).checked_rem(self.one_in).is_none_or(|rest| rest != 0) {
+                let rest_of_bass = self.manifest().layout().cells_of(1).start + 5;
+                for step in logits.chunks_mut(14) {
+                    step.fill(-6.0);
+                    step[rest_of_bass] = 6.0;
+                }
+            }
+            Ok(logits)
+        }
+    }
+
+    #[test]
+    fn a_track_that_is_asked_for_by_name_is_heard() {
+        let is_silent = |bar: &[i8], track: usize| match track {
+            1 => bar.chunks(7).all(|step| step[5] == 96),
+            _ => bar.iter().all(|cell| *cell < 0),
+        };
+        let mut shy = Shy { fake: Fake::new(small_band()), one_in: 2 };
+        let (mut n_calls, mut n_plain) = (0, 0);
+        for take in 0..40 {
+            let (tracks, bars) = (1 << (take % 3), [Retake::ALL_BARS, 0b0100, 0b1011][take as usize / 3 % 3]);
+            let before = PatternSpec { span: Span::Bars(4), seed: take, ..ask() };
+            let spec = PatternSpec { takes: vec![track(tracks, bars, take)], ..before.clone() };
+            let stands = build(&mut shy, &before, 0, 4, |_| ()).unwrap();
+            shy.fake.n_calls = 0;
+            let mut builder = Builder::new(&shy, &spec, 0, 4).unwrap().going_on(&small_band(), &stands);
+            let mut tries = 0;
+            while !builder.is_done() {
+                builder.step(&mut shy).unwrap();
+                tries += 1;
+            }
+            assert_eq!(builder.n_rejected() as usize, tries - if bars == 0b0100 { 1 } else { 2 });
+            let after = builder.finish().unwrap();
+            assert_eq!(after, build(&mut shy, &spec, 0, 4, |_| ()).unwrap(), "take {take}");
+            let parts = [&stands, &after].map(parts);
+            for phrase in 0..2 {
+                let named = |bar: &usize| bars >> bar & 1 == 1;
+                let is_heard = (2 * phrase..2 * phrase + 2)
+                    .filter(named)
+                    .any(|bar| !is_silent(&parts[1][take as usize % 3][bar], take as usize % 3));
+                let is_named = (2 * phrase..2 * phrase + 2).any(|bar| named(&bar));
+                n_plain += usize::from(is_named);
+                assert_eq!(is_heard, is_named, "take {take}, phrase {phrase}");
+            }
+            for other in (0..3).filter(|other| *other != take as usize % 3) {
+                assert_eq!(parts[0][other], parts[1][other], "take {take}: the other tracks stay");
+            }
+            n_calls += tries;
+        }
+        assert!((3 * n_plain / 2..5 * n_plain / 2).contains(&n_calls), "{n_calls} tries at {n_plain} phrases");
+        // A network that has nothing to say is asked no longer, and all tracks or none by name is no wish to hear one.
+        shy.one_in = 0;
+        for (tracks, expected) in [(0b010, 2 * 8), (Retake::ALL_TRACKS, 2)] {
+            let spec = PatternSpec { span: Span::Bars(4), takes: vec![track(tracks, 0b1111, 5)], ..ask() };
+            shy.fake.n_calls = 0;
+            build(&mut shy, &spec, 0, 4, |_| ()).unwrap();
+            assert_eq!(shy.fake.n_calls, 2 + expected);
+        }
+    }
+
     #[test]
     fn passes_phrase_by_phrase_are_passes_one_after_another() {
         // The plain way: each pass over the whole pattern, with the one before as what stands.
@@ -959,17 +1045,14 @@ pub(crate) mod tests {
         let n_bar = 4 * 14;
         let mut stands =
             build(&mut fake, &PatternSpec { takes: vec![], ..spec.clone() }, 0, 12, |_| ()).unwrap().roll.cells().to_vec();
-        let mut takes = [spec.take; 12 * 3];
         let tracks_in = |pass: &Retake, bar: usize| pass.tracks_in(u32::try_from(bar).unwrap());
         for pass in &spec.takes {
             for phrase in 0..6_u32 {
                 let (from, to) = (phrase as usize * 2, phrase as usize * 2 + 2);
                 let n_before = u32::from(phrase % 3 != 0);
-                for (bar, track) in (from..to).flat_map(|b| (0..3).map(move |t| (b, t))) {
-                    if tracks_in(pass, bar) >> track & 1 == 1 {
-                        takes[bar * 3 + track] = pass.take;
-                    }
-                }
+                let written = |(bar, track): (usize, usize)| tracks_in(pass, bar) >> track & 1 == 1;
+                let places = (from..to).flat_map(|bar| (0..3).map(move |track| (bar, track)));
+                let takes: Vec<u32> = places.map(|place| if written(place) { pass.take } else { spec.take }).collect();
                 let known: Vec<u16> = (from..to).map(|bar| !tracks_in(pass, bar)).collect();
                 let cells = greedy(&layout, &stands[(from - n_before as usize) * n_bar..to * n_bar]);
                 let view = View {
@@ -977,7 +1060,7 @@ pub(crate) mod tests {
                     before: phrase * 2 - n_before,
                     lead_in: 0,
                     take: spec.take,
-                    takes: &takes[from * 3..to * 3],
+                    takes: &takes,
                     n_before,
                     cells: &cells,
                     known: &known,

@@ -8,9 +8,12 @@ use crate::music::{
     metrics::{StepTrack, best_scale, time_in_scale},
     roll::{RollLayout, TrackKind},
 };
+use std::ops::Range;
 
 /// Most tries at a phrase.
 pub const MAX_CANDIDATES: u32 = 16;
+/// Most tries at a phrase until the tracks that a retake names are heard.
+pub(super) const MAX_TRIES: u32 = 8;
 /// Noise of the further tries lies at takes this far apart. Takes of users stay below.
 const TAKES_APART: u32 = 1 << 24;
 /// Farther than this from its track's median pitch a note is out of range, in semitones: a line's, and that of a track of chords, which
@@ -88,6 +91,13 @@ impl Faults {
 #[expect(clippy::cast_precision_loss, reason = "counts of bars and notes")]
 fn share(n: usize, of: usize) -> f64 {
     if of == 0 { 0.0 } else { n as f64 / of as f64 }
+}
+
+/// Whether a track sounds in the steps `steps` of a phrase, of which `on` has the cells `(n, n_cells)`, 1 or 0.
+pub(super) fn is_heard(layout: &RollLayout, track_idx: usize, on: &[u8], steps: Range<usize>) -> bool {
+    let (onsets, sounding) = sets(layout, track_idx, on);
+    let any = |sets: &[u128]| sets.get(steps.clone()).is_some_and(|sets| sets.iter().any(|set| *set != 0));
+    any(&onsets) || any(&sounding)
 }
 
 /// What begins and what sounds in a track at each step, from cells `(n, n_cells)`.
