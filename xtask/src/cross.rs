@@ -46,7 +46,9 @@ pub fn run() -> Result<()> {
         ("check for Linux on ARM", &|_| check(&LINUX_ARM)),
         ("build for Windows", &|_| windows()),
         ("Windows' command line under Wine", &|_| command_line()),
-        ("files dragged and dropped under Wine", &|closing| under_wine_tests(&["test", "--package", "barline-drag"], closing)),
+        ("files dragged and dropped under Wine", &|closing| {
+            under_wine_tests(&["test", "--package", "barline-drag", "--tests"], closing)
+        }),
         ("Windows' host tests under Wine", &host_tests),
     ])
 }
