@@ -865,7 +865,7 @@ fn a_whole_preset_is_loaded_saved_and_undone() {
 /// The mean time of a frame: page and tessellation, without the drawing itself.
 /// `cargo test -p barline --features cli,standalone --test editor -- --ignored --nocapture frame_time`
 #[test]
-#[ignore = "prints a time"]
+#[ignore = "a measurement: it prints a time, which is right or wrong on no machine, and is run by hand as above"]
 fn frame_time() {
     let folder = tempfile::tempdir().unwrap();
     let mut stage = Stage::new(folder.path());

@@ -252,7 +252,7 @@ fn every_note_on_has_its_note_off_in_vst3() {
 
 /// The plugin's `process`, the framework's part of it included, allocates nothing, waits for nothing and asks nothing of the system.
 #[test]
-#[ignore = "for `cargo xtask test`, which links RealtimeSanitizer"]
+#[ignore = "`cargo xtask test` runs it where RealtimeSanitizer is linked; without, it would show nothing"]
 fn process_keeps_to_real_time() {
     in_child_with_fixtures("process_keeps_to_real_time", || {
         run(&mut ClapFile::load(&bundle().clap).instance(RATE), 2_000_001, n_scripts(N_PLAYED), Pace::Play);
@@ -261,7 +261,7 @@ fn process_keeps_to_real_time() {
 
 /// The sanitizer sees into the plugin's own library: what is forbidden there ends the process.
 #[test]
-#[ignore = "ends the process where RealtimeSanitizer is linked"]
+#[ignore = "`cargo xtask test` runs it where RealtimeSanitizer is linked, which must end its process"]
 fn planted_save() {
     ClapFile::load(&bundle().clap).instance(RATE).save_in_real_time();
 }

@@ -234,13 +234,13 @@ fn in_real_time(work: impl FnOnce()) {
 
 /// The gate's own test: run by `cargo xtask test` with RealtimeSanitizer linked, where each must end its process.
 #[test]
-#[ignore = "ends the process where RealtimeSanitizer is linked"]
+#[ignore = "`cargo xtask test` runs it where RealtimeSanitizer is linked, which must end its process"]
 fn planted_allocation() {
     in_real_time(|| drop(std::hint::black_box(vec![1_u8; 4096])));
 }
 
 #[test]
-#[ignore = "ends the process where RealtimeSanitizer is linked"]
+#[ignore = "`cargo xtask test` runs it where RealtimeSanitizer is linked, which must end its process"]
 fn planted_lock() {
     // An uncontended lock is an atomic and no violation; one that somebody holds is a system call.
     let lock = std::sync::Arc::new(std::sync::Mutex::new(()));
@@ -257,7 +257,7 @@ fn planted_lock() {
 }
 
 #[test]
-#[ignore = "ends the process where RealtimeSanitizer is linked"]
+#[ignore = "`cargo xtask test` runs it where RealtimeSanitizer is linked, which must end its process"]
 fn planted_file() {
     in_real_time(|| drop(std::fs::File::open("/")));
 }
