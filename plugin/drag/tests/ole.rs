@@ -120,7 +120,16 @@ fn pause() {
     pump(|| Instant::now() > until);
 }
 
-/// Presses the button over the source and drags the file, as the script says; how it ended, and whether it was welcome before.
+/// Lets the button go, also where an expectation fails: the drag would wait for it, and the test with it.
+struct Held;
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        mouse(MOUSEEVENTF_LEFTUP);
+    }
+}
+
+/// Presses the button over the source and drags the file as the script says, at whose end it is let go; how it ended.
 fn drags(source: &Pane, path: &PathBuf, script: impl FnOnce(&Drag) + Send) -> Ending {
     point_at(SOURCE);
     mouse(MOUSEEVENTF_LEFTDOWN);
@@ -129,13 +138,15 @@ fn drags(source: &Pane, path: &PathBuf, script: impl FnOnce(&Drag) + Send) -> En
     assert_eq!(drag.progress(), Progress::Held { welcome: false });
     let mut ending = None;
     scope(|threads| {
-        threads.spawn(|| script(&drag));
+        threads.spawn(|| {
+            let _held = Held;
+            script(&drag);
+        });
         pump(|| match drag.progress() {
             Progress::Ended(as_it_did) => ending.replace(as_it_did).is_none(),
             _ => false,
         });
     });
-    mouse(MOUSEEVENTF_LEFTUP);
     pause();
     ending.unwrap()
 }
@@ -172,7 +183,6 @@ fn a_file_is_dragged_to_where_it_is_taken_and_nowhere_else() {
         sleep(PAUSE);
         point_at(TARGET);
         wait_for(|| is_welcome(drag) && catchers[1].is_hovered());
-        mouse(MOUSEEVENTF_LEFTUP);
     });
     assert_eq!((ending, taken()), (Ending::Taken, [Vec::new(), vec![path.clone()]]));
     assert!(!catchers[1].is_hovered());
@@ -183,15 +193,13 @@ fn a_file_is_dragged_to_where_it_is_taken_and_nowhere_else() {
         wait_for(|| is_welcome(drag));
         point_at(BESIDE);
         wait_for(|| !is_welcome(drag));
-        mouse(MOUSEEVENTF_LEFTUP);
     });
     assert_eq!((ending, taken()), (Ending::Nowhere, nothing()), "beside");
 
     let ending = drags(&source, &path, |drag| {
         sleep(PAUSE);
         point_at((SOURCE.0 + 20, SOURCE.1));
-        assert!(!is_welcome(drag));
-        mouse(MOUSEEVENTF_LEFTUP);
+        assert!(!is_welcome(drag), "its own window takes it");
     });
     assert_eq!((ending, taken()), (Ending::Nowhere, nothing()), "over the window that it comes from");
 
