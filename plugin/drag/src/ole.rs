@@ -8,7 +8,6 @@ use super::{Ending, Inbox, Progress, Shared, Window};
 use std::{
     cell::{Cell, RefCell},
     ffi::OsString,
-    fmt,
     os::windows::ffi::{OsStrExt, OsStringExt},
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
@@ -56,27 +55,8 @@ struct Job {
     shared: Arc<Shared>,
 }
 
-/// A drag that a timer begins. Let go of before that, it does not begin.
-pub struct Held {
-    timer: usize,
-    shared: Arc<Shared>,
-}
-
-impl fmt::Debug for Held {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Held").field("timer", &self.timer).finish_non_exhaustive()
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        let is_ours = |job: &mut Job| Arc::ptr_eq(&job.shared, &self.shared);
-        if NEXT.with_borrow_mut(|next| next.take_if(|job| is_ours(job))).is_some() {
-            // SAFETY: a timer of this thread. Another thread's would not be found.
-            let _ = unsafe { KillTimer(None, self.timer) };
-        }
-    }
-}
+/// Nothing has to be held: a timer begins the drag, unless it was let go of before that.
+pub type Held = ();
 
 /// Has a timer begin the drag.
 pub fn begin(window: Window, paths: &[PathBuf], shared: Arc<Shared>) -> Result<Held, Refused> {
@@ -86,8 +66,8 @@ pub fn begin(window: Window, paths: &[PathBuf], shared: Arc<Shared>) -> Result<H
     if timer == 0 {
         return Err(Error::from_thread());
     }
-    NEXT.set(Some(Job { window, paths: paths.to_vec(), shared: Arc::clone(&shared) }));
-    Ok(Held { timer, shared })
+    NEXT.set(Some(Job { window, paths: paths.to_vec(), shared }));
+    Ok(())
 }
 
 /// Keeps this library in memory: a host that unloads it in the middle of a drag would be returned to by nobody.
@@ -102,7 +82,7 @@ fn stay_loaded() -> Result<(), Refused> {
 unsafe extern "system" fn due(_: HWND, _: u32, timer: usize, _: u32) {
     // SAFETY: the timer that has called.
     let _ = unsafe { KillTimer(None, timer) };
-    let Some(Job { window, paths, shared }) = NEXT.take() else { return };
+    let Some(Job { window, paths, shared }) = NEXT.take().filter(|job| !job.shared.is_abandoned()) else { return };
     SOURCE.set(Some(window));
     // A panic must not reach the system.
     let result = catch_unwind(AssertUnwindSafe(|| drag(&paths, &shared)));
